@@ -1,0 +1,33 @@
+"""The protocol that evaluation, search, serving and the robot rely on: modality inputs in, unit rows out."""
+
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float32
+
+from jointspace.batch import Batch, Modality
+
+
+class Embedder(Protocol):
+    """Anything that maps a NumPy batch to unit rows: the torch model or an exported bundle alike."""
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the joint space."""
+        ...
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What `embed` accepts; a fused query is named by `batch.fused_name`, as in `vision+text`."""
+        ...
+
+    def embed(self, modality: Modality, batch: Batch) -> Float32[np.ndarray, "batch dim"]:
+        """Embeds one modality (or fused query) of a NumPy batch.
+
+        Returns:
+            One unit row per row of the batch; a row that lacks the modality is all zero.
+
+        Raises:
+            InputError: the batch lacks the modality, or its shape is not what the model was built for.
+        """
+        ...
