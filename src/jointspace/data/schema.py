@@ -1,0 +1,142 @@
+"""What every reader of robot data returns, whatever the format on disk."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+Severity = Literal["note", "warning", "skipped"]
+"""How bad: worth knowing, probably wrong, or left out of the data set."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a data set that a person should know.
+
+    Attributes:
+        severity: see `Severity`.
+        where: the file, episode or feature it is about.
+        message: what was found, and what was done about it.
+    """
+
+    severity: Severity
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.where}: {self.message}"
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What holds for all episodes of a data set.
+
+    Attributes:
+        path: folder of the data set.
+        format: format and version, such as `LeRobot v2.1`.
+        robot_type: as the data set names it; empty if it does not.
+        fps: steps per second, of the tables and of the videos alike.
+        cameras: feature names of the cameras that have pictures.
+        action_names: one name per action dimension.
+        state_names: one name per state dimension; empty if there is no state.
+        sensors: further numeric observations: feature name -> number of channels.
+    """
+
+    path: Path
+    format: str
+    robot_type: str
+    fps: float
+    cameras: tuple[str, ...]
+    action_names: tuple[str, ...]
+    state_names: tuple[str, ...]
+    sensors: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class VideoSpan:
+    """Consecutive frames of a video file.
+
+    Attributes:
+        path: the video file.
+        first_frame: index of the first frame within the file, counted in order of presentation.
+        num_frames: number of frames.
+    """
+
+    path: Path
+    first_frame: int
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class ImageSpan:
+    """Consecutive encoded pictures (PNG, JPEG) in a column of a table.
+
+    Attributes:
+        path: the Parquet file.
+        column: the column, a struct of `bytes` and `path`, or bare bytes.
+        first_frame: index of the first row within the file.
+        num_frames: number of rows.
+        root: folder that a row's `path` is relative to, where the row holds no bytes.
+    """
+
+    path: Path
+    column: str
+    first_frame: int
+    num_frames: int
+    root: Path
+
+
+FrameSpan = VideoSpan | ImageSpan
+"""Where the pictures of one camera in one episode lie: picture i belongs to step i."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded episode; all arrays have one row per step.
+
+    Attributes:
+        index: the data set's own number of the episode.
+        instruction: what the robot was told; empty if it was told nothing.
+        action: commands, in the data set's units.
+        state: measured state, in the data set's units; None if the data set has none.
+        sensors: further observations by feature name; all of `DatasetInfo.sensors` are there.
+        time_s: seconds since the first step, from the step's index and the rate; recorded
+            timestamps are not to be trusted.
+        videos: camera -> where its pictures lie; a camera whose file is missing is not there.
+    """
+
+    index: int
+    instruction: str
+    action: Float32[np.ndarray, "time action_dim"]
+    state: Float32[np.ndarray, "time state_dim"] | None
+    sensors: Mapping[str, Float32[np.ndarray, "time _"]]
+    time_s: Float64[np.ndarray, " time"]
+    videos: Mapping[str, FrameSpan]
+
+    @property
+    def num_frames(self) -> int:
+        """Number of steps, which is also the number of pictures of each camera."""
+        return len(self.action)
+
+
+@dataclass(frozen=True)
+class RobotDataset:
+    """The usable episodes of a data set, and what was found wrong with it.
+
+    Attributes:
+        info: what holds for all episodes.
+        episodes: in order of their index; those that cannot be used are only named in `findings`.
+        findings: what a person should know, in the order it was found.
+    """
+
+    info: DatasetInfo
+    episodes: tuple[Episode, ...]
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """The distinct instruction texts, sorted; an instruction's id is its place here."""
+        return tuple(sorted({e.instruction for e in self.episodes if e.instruction}))
