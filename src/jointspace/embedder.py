@@ -1,6 +1,6 @@
 """The protocol that evaluation, search, serving and the robot rely on: modality inputs in, unit rows out."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -8,6 +8,7 @@ from jaxtyping import Float32
 from jointspace.batch import Batch, Modality
 
 
+@runtime_checkable
 class Embedder(Protocol):
     """Anything that maps a NumPy batch to unit rows: the torch model or an exported bundle alike."""
 
