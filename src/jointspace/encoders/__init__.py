@@ -1,0 +1,1 @@
+"""Towers: one modality in, tokens and one pooled vector out."""

@@ -1,0 +1,204 @@
+"""The vision tower: pictures or clips of several cameras, without losing where things are."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jointspace.batch import ModalityInput
+from jointspace.encoders.layers import (
+    AttentionPool,
+    TimeCodes,
+    TowerFeatures,
+    TransformerBlock,
+    hide,
+    step_times,
+)
+from jointspace.errors import InputError
+
+_LARGEST_GRID = 8
+"""Larger grids are max-pooled to at most this many cells a side before they are flattened."""
+
+_REDUCED_CHANNELS = 32
+"""Channels of the flattened branch."""
+
+_PIXEL_MEAN, _PIXEL_SCALE = 115.0, 64.0
+"""Bring bytes to about zero mean and unit variance."""
+
+
+class FrameEncoder(nn.Module):
+    """A convolutional network that reads one picture and keeps the grid.
+
+    Global average pooling is blind to position, the one thing that actions depend on. So the
+    network sees the pixel coordinates, and its output joins two branches: the flattened grid
+    (where things are) and the maximum over the grid (what is there).
+
+    Args:
+        image_px: side of the pictures.
+        channels: of each convolution; each halves the side.
+        width: of the output.
+        dropout: before the last layer.
+        separable: depthwise convolutions followed by pointwise ones, for speed.
+
+    Raises:
+        InputError: the picture is too small to be halved that often and stay a grid, or there
+            are no channels.
+    """
+
+    coordinates: Tensor
+
+    def __init__(
+        self,
+        *,
+        image_px: int,
+        channels: Sequence[int],
+        width: int,
+        dropout: float = 0.0,
+        separable: bool = False,
+    ) -> None:
+        super().__init__()
+        if not channels or image_px < 2 ** (len(channels) + 1):
+            raise InputError(
+                f"vision tower: image_px is {image_px} and channels {tuple(channels)}; "
+                "wanted at least one convolution, and a picture that is a grid behind all of them"
+            )
+        first, last = channels[0], channels[-1]
+        line = torch.linspace(-1, 1, image_px)
+        coordinates = torch.stack(torch.meshgrid(line, line, indexing="xy"))[None]
+        self.register_buffer("coordinates", coordinates, persistent=False)
+        # Equal to a convolution over picture and coordinates joined, at the cost of one picture a
+        # batch.
+        self.stem = nn.Conv2d(3, first, 5, stride=2, padding=2)
+        self.coordinate_stem = nn.Conv2d(2, first, 5, stride=2, padding=2, bias=False)
+        layers: list[nn.Module] = [_group_norm(first), nn.ReLU()]
+        for inner, outer in pairwise(channels):
+            layers += [
+                *_convolution(inner, outer, stride=2, separable=separable),
+                _group_norm(outer),
+                nn.ReLU(),
+            ]
+        self.downsample = nn.Sequential(*layers)
+        self.residual = nn.Sequential(
+            *_convolution(last, last, stride=1, separable=separable), _group_norm(last), nn.ReLU()
+        )
+        grid_px = image_px
+        for _ in channels:
+            grid_px = (grid_px + 1) // 2
+        self.pool_px = math.ceil(grid_px / _LARGEST_GRID)
+        reduced = min(last, _REDUCED_CHANNELS)
+        # Normalised over its own grid, a channel says where it is strong and not how strong it is
+        # everywhere: what all pictures have in common would drown what tells them apart.
+        self.reduce = nn.Sequential(nn.Conv2d(last, reduced, 1), nn.GroupNorm(reduced, reduced))
+        self.flatten = nn.Linear(reduced * math.ceil(grid_px / self.pool_px) ** 2, width)
+        self.highest = nn.Linear(last, width, bias=False)
+        self.out = nn.Sequential(
+            nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width)
+        )
+
+    def forward(
+        self, pictures: UInt8[Tensor, "picture height width 3"]
+    ) -> Float[Tensor, "picture width_out"]:
+        """Returns one vector per picture."""
+        # Bytes lie as height, width, channel: seen as channels first, they are in torch's
+        # channels-last order, in which its convolutions are fastest.
+        pixels = pictures.permute(0, 3, 1, 2).to(self.stem.weight.dtype)
+        pixels = (pixels - _PIXEL_MEAN) / _PIXEL_SCALE
+        grid = self.downsample(self.stem(pixels) + self.coordinate_stem(self.coordinates))
+        grid = grid + self.residual(grid)
+        cells = self.reduce(grid)
+        if self.pool_px > 1:
+            cells = functional.max_pool2d(cells, self.pool_px, ceil_mode=True)
+        return self.out(self.flatten(cells.flatten(1)) + self.highest(grid.amax((2, 3))))
+
+
+class VisionEncoder(nn.Module):
+    """Encodes every picture, says when and by which camera it was taken, and pools them.
+
+    Args:
+        image_px: side of the pictures.
+        num_cameras: the most cameras that a row can have.
+        channels: of the frame encoder's convolutions; each halves the side.
+        width: of tokens and pooled vector.
+        temporal_layers: transformer blocks over the pictures of a row.
+        num_heads: of those blocks and of pooling; must divide `width`.
+        dropout: of all layers behind the convolutions.
+        separable: use depthwise-separable convolutions.
+
+    Raises:
+        InputError: a size does not fit; see `FrameEncoder` and `Attention`.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_px: int,
+        num_cameras: int,
+        channels: Sequence[int] = (32, 64, 128),
+        width: int = 256,
+        temporal_layers: int = 1,
+        num_heads: int = 4,
+        dropout: float = 0.0,
+        separable: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_cameras < 1:
+            raise InputError(f"vision tower: num_cameras is {num_cameras}; wanted at least 1")
+        self.image_px = image_px
+        self.num_cameras = num_cameras
+        self.width = width
+        self.frame = FrameEncoder(
+            image_px=image_px,
+            channels=channels,
+            width=width,
+            dropout=dropout,
+            separable=separable,
+        )
+        self.time_codes = TimeCodes(width)
+        self.camera = nn.Embedding(num_cameras, width)
+        nn.init.normal_(self.camera.weight, std=0.02)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, num_heads=num_heads, dropout=dropout)
+            for _ in range(temporal_layers)
+        )
+        self.pool = AttentionPool(width, num_heads=num_heads, dropout=dropout)
+
+    def forward(self, inputs: ModalityInput) -> TowerFeatures:
+        """Returns one token per picture (cameras of one time together) and their pooled vector.
+
+        Raises:
+            InputError: the pictures have another size, more cameras than the tower knows, or no
+                times.
+        """
+        shape = tuple(inputs.values.shape)
+        side = self.image_px
+        if len(shape) != 6 or shape[3:] != (side, side, 3) or shape[2] > self.num_cameras:
+            raise InputError(
+                f"vision tower: pictures have shape {shape}; wanted (batch, time, camera, {side}, "
+                f"{side}, 3) with at most {self.num_cameras} cameras"
+            )
+        rows, num_times, num_cameras = shape[:3]
+        valid = inputs.valid.flatten(1)
+        frames = self.frame(inputs.values.flatten(0, 2)).view(rows, num_times, num_cameras, -1)
+        codes = self.time_codes(step_times(inputs, tower="vision tower"), inputs.valid.any(2))
+        cameras = self.camera.weight[:num_cameras]
+        tokens = hide((frames + codes[:, :, None] + cameras).flatten(1, 2), valid)
+        for block in self.blocks:
+            tokens = block(tokens, valid)
+        return TowerFeatures(tokens, valid, self.pool(tokens, valid))
+
+
+def _convolution(inner: int, outer: int, *, stride: int, separable: bool) -> list[nn.Module]:
+    if not separable:
+        return [nn.Conv2d(inner, outer, 3, stride=stride, padding=1)]
+    return [
+        nn.Conv2d(inner, inner, 3, stride=stride, padding=1, groups=inner, bias=False),
+        nn.Conv2d(inner, outer, 1),
+    ]
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(8, channels), channels)

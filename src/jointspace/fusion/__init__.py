@@ -1,0 +1,1 @@
+"""Fusion: features of several modalities in, one joint vector out."""

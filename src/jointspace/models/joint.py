@@ -1,0 +1,295 @@
+"""The joint model: towers projected into one space, fusion, and one temperature per pair."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jointspace.batch import TEXT, VISION, Batch, Modality, fused_name
+from jointspace.encoders.layers import TowerFeatures
+from jointspace.errors import InputError, did_you_mean
+
+
+@dataclass(frozen=True)
+class JointOutput:
+    """What one pass over a batch gives, for the modalities that both the batch and the model have.
+
+    Attributes:
+        embeddings: unit rows "batch embed_dim"; a row that lacks the modality is zero.
+        present: True for the rows that have the modality.
+        features: what the towers returned, for `JointModel.fuse`.
+    """
+
+    embeddings: Mapping[Modality, Float[Tensor, "batch embed_dim"]]
+    present: Mapping[Modality, Bool[Tensor, " batch"]]
+    features: Mapping[Modality, TowerFeatures]
+
+
+@dataclass(frozen=True)
+class FusedQuery:
+    """A query made of several modalities, and the modality that it should retrieve."""
+
+    members: tuple[Modality, ...]
+    target: Modality
+
+    @property
+    def name(self) -> Modality:
+        """The name of the query, such as `vision+text`."""
+        return fused_name(self.members)
+
+
+class JointModel(nn.Module):
+    """Maps every modality, and fused queries of several, to unit rows of one space.
+
+    Args:
+        towers: modality -> tower. A tower takes a `ModalityInput` of tensors, returns
+            `TowerFeatures`, and declares its `width`.
+        embed_dim: width of the joint space.
+        fusion: takes the features of several modalities and returns "batch embed_dim"; None
+            builds none.
+        initial_temperature: of every pair, learned from there.
+        max_logit_scale: what the learned inverse temperature is clamped to.
+
+    Raises:
+        InputError: a tower declares no width, a modality's name is empty or holds "+" (which
+            names fused queries), or a temperature or its clamp is out of range.
+
+    Source:
+        Radford et al. 2021 (CLIP), section 2.3, for projections and temperature; here one
+        temperature per pair of modalities, and another per target of fused queries.
+    """
+
+    def __init__(
+        self,
+        towers: Mapping[Modality, nn.Module],
+        *,
+        embed_dim: int,
+        fusion: nn.Module | None = None,
+        initial_temperature: float = 0.07,
+        max_logit_scale: float = 100.0,
+    ) -> None:
+        super().__init__()
+        for modality in towers:
+            if not modality or "+" in modality:
+                raise InputError(
+                    f"modality '{modality}': wanted a name without '+', which names fused queries"
+                )
+        if initial_temperature <= 0 or max_logit_scale < 1:
+            raise InputError(
+                f"initial_temperature is {initial_temperature}, max_logit_scale {max_logit_scale}; "
+                "wanted a positive temperature and a clamp of at least 1"
+            )
+        self.modalities = tuple(towers)
+        self.embed_dim = embed_dim
+        self.max_logit_scale = max_logit_scale
+        self.towers = nn.ModuleDict({_key(m): tower for m, tower in towers.items()})
+        self.projections = nn.ModuleDict(
+            {
+                _key(m): nn.Linear(tower_width(tower), embed_dim, bias=False)
+                for m, tower in towers.items()
+            }
+        )
+        self.fusion = fusion
+        self.fused_queries = _fused_queries(self.modalities) if fusion is not None else ()
+        log_scale = -torch.tensor(initial_temperature).log()
+        names = [_key(fused_name(pair)) for pair in combinations(self.modalities, 2)]
+        names += [_key(_fused_pair(query.target)) for query in self.fused_queries]
+        self.log_scales = nn.ParameterDict(
+            {name: nn.Parameter(log_scale.clone()) for name in dict.fromkeys(names)}
+        )
+
+    def features(self, modality: Modality, batch: Batch) -> TowerFeatures:
+        """Returns what the tower of one modality makes of a batch of tensors.
+
+        Raises:
+            InputError: the model has no such modality, or the batch lacks it or has another shape.
+        """
+        if modality not in self.modalities:
+            raise InputError(
+                f"model: no modality '{modality}'.{did_you_mean(modality, self.modalities)}"
+            )
+        features: TowerFeatures = self.towers[_key(modality)](batch[modality])
+        return features
+
+    def project(
+        self, modality: Modality, features: TowerFeatures
+    ) -> Float[Tensor, "batch embed_dim"]:
+        """Returns unit rows of one modality's features; a row that lacks the modality is zero."""
+        return unit_rows(self.projections[_key(modality)](features.pooled), features.present)
+
+    def encode(self, modality: Modality, batch: Batch) -> Float[Tensor, "batch embed_dim"]:
+        """Embeds one modality, or a fused query such as `vision+text`, of a batch of tensors.
+
+        Returns:
+            One unit row per row of the batch. A row that lacks the modality (a fused query: all
+            of its modalities) is zero.
+
+        Raises:
+            InputError: the model has no such modality or no fusion, or the batch lacks it or has
+                another shape.
+        """
+        if "+" not in modality:
+            return self.project(modality, self.features(modality, batch))
+        members = tuple(Modality(name) for name in modality.split("+"))
+        return self.fuse({m: self.features(m, batch) for m in members}, members)
+
+    def forward(self, batch: Batch) -> JointOutput:
+        """Embeds every modality that both the batch and the model have.
+
+        Raises:
+            InputError: they have none in common, or a modality has another shape.
+        """
+        known = tuple(m for m in self.modalities if m in batch.inputs)
+        if not known:
+            raise InputError(
+                f"model: the batch has {', '.join(batch.inputs) or 'no modality'}; "
+                f"wanted at least one of {', '.join(self.modalities)}"
+            )
+        features = {m: self.features(m, batch) for m in known}
+        return JointOutput(
+            embeddings={m: self.project(m, each) for m, each in features.items()},
+            present={m: each.present for m, each in features.items()},
+            features=features,
+        )
+
+    def fuse(
+        self,
+        features: Mapping[Modality, TowerFeatures],
+        modalities: Iterable[Modality],
+        present: Mapping[Modality, Bool[Tensor, " batch"]] | None = None,
+    ) -> Float[Tensor, "batch embed_dim"]:
+        """Embeds a fused query.
+
+        The row is the mean of its modalities' own unit rows, which needs no training, plus what
+        fusion adds.
+
+        Args:
+            features: from `JointOutput`.
+            modalities: which of them the query is made of.
+            present: True where the query may use a modality; None uses what is there. A row
+                lacking a modality is fused from the others.
+
+        Returns:
+            Unit rows; a row that lacks all of the modalities is zero.
+
+        Raises:
+            InputError: the model has no fusion, a modality is unknown or named twice, or the
+                features lack it.
+        """
+        if self.fusion is None:
+            raise InputError("model: built without fusion; set model.fusion to fuse modalities")
+        members: dict[Modality, TowerFeatures] = {}
+        for modality in modalities:
+            if modality not in features or modality in members:
+                raise InputError(
+                    f"fused query: '{modality}' is not among the features or is named twice."
+                    f"{did_you_mean(modality, features)}"
+                )
+            each = features[modality]
+            if present is not None and modality in present:
+                each = each.keep(present[modality])
+            members[modality] = each
+        rows = torch.stack([self.project(m, each) for m, each in members.items()])
+        here = torch.stack([each.present for each in members.values()])
+        mean = rows.sum(0) / here.sum(0).clamp(min=1)[:, None]
+        # At initialisation fusion adds about as much as the mean holds.
+        return unit_rows(mean + self.fusion(members) * self.embed_dim**-0.5, here.any(0))
+
+    def logit_scale(self, first: Modality, second: Modality) -> Float[Tensor, ""]:
+        """Returns the inverse temperature of an unordered pair, at most `max_logit_scale`.
+
+        One of the pair may be a fused query; all fused queries of one target share a scale.
+
+        Raises:
+            InputError: the model has no such pair.
+        """
+        a, b = sorted((first, second), key=lambda name: "+" in name)
+        pair = fused_name(sorted((a, b), key=self._position))
+        name = _fused_pair(a) if "+" in b else pair
+        key = _key(name)
+        if key not in self.log_scales:
+            raise InputError(
+                f"model: no temperature for '{first}' and '{second}'; "
+                f"modalities are {', '.join(self.modalities)}, targets of fused queries "
+                f"{', '.join(dict.fromkeys(q.target for q in self.fused_queries)) or 'none'}"
+            )
+        scale: Tensor = _ClampedExponential.apply(  # type: ignore[no-untyped-call]
+            self.log_scales[key], self.max_logit_scale
+        )
+        return scale
+
+    def _position(self, modality: Modality) -> int:
+        return self.modalities.index(modality) if modality in self.modalities else -1
+
+
+def unit_rows(
+    vectors: Float[Tensor, "batch dim"], present: Bool[Tensor, " batch"]
+) -> Float[Tensor, "batch dim"]:
+    """Returns the rows with length 1, in float32 or better; rows that are not present are zero."""
+    if vectors.dtype != torch.float64:
+        vectors = vectors.float()  # half precision cannot hold a unit norm to three digits
+    return functional.normalize(vectors, dim=1).masked_fill(~present[:, None], 0.0)
+
+
+def tower_width(tower: nn.Module) -> int:
+    """Returns the width that a tower declares.
+
+    Raises:
+        InputError: it declares none.
+    """
+    width = getattr(tower, "width", None)
+    if not isinstance(width, int):
+        raise InputError(
+            f"tower {type(tower).__name__}: declares no integer 'width'; "
+            "wanted the width of its pooled vector"
+        )
+    return width
+
+
+class _ClampedExponential(torch.autograd.Function):
+    """exp(x) up to a limit, whose gradient beyond the limit lets x come back but not go on.
+
+    A plain clamp has no gradient beyond its limit: once there, a temperature would stay there for
+    good.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_scale: Tensor, limit: float) -> Tensor:
+        scale = log_scale.exp()
+        clamped = scale.clamp(max=limit)
+        ctx.save_for_backward(clamped, scale >= limit)
+        return clamped
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        clamped, beyond = ctx.saved_tensors
+        return torch.where(beyond & (gradient < 0), 0.0, gradient * clamped), None
+
+
+def _fused_queries(modalities: tuple[Modality, ...]) -> tuple[FusedQuery, ...]:
+    """Vision, text and each further modality: every two of the three retrieve the third."""
+    queries = []
+    for further in (m for m in modalities if m not in {VISION, TEXT}):
+        triple = tuple(m for m in (VISION, TEXT, further) if m in modalities)
+        for target in reversed(triple):
+            members = tuple(m for m in triple if m != target)
+            if len(members) > 1:
+                queries.append(FusedQuery(members, target))
+    return tuple(queries)
+
+
+def _fused_pair(target: Modality) -> str:
+    return f"fused+{target}"
+
+
+def _key(name: str) -> str:
+    """Returns a name that torch accepts for a submodule: no dots, no attribute of its own."""
+    quoted = name.replace("%", "%25").replace(".", "%2E")
+    taken = hasattr(nn.ModuleDict(), quoted) or hasattr(nn.ParameterDict(), quoted)
+    return f"{quoted}%" if taken else quoted
