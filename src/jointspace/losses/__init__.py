@@ -1,0 +1,1 @@
+"""Losses over embeddings and row ids; they know no model."""
