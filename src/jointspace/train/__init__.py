@@ -1,0 +1,1 @@
+"""Training: optimiser, loop, logs, checkpoints and resume."""

@@ -1,0 +1,90 @@
+"""The optimiser: AdamW that decays only weights, and a learning rate that the step decides."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+_NO_DECAY = (nn.Embedding, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
+def parameter_groups(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Splits the trainable parameters into those that decay towards zero and those that do not.
+
+    Weight matrices and kernels decay. Biases, norms, embeddings, learned tokens and temperatures do
+    not: zero is no natural value of them, and a decayed temperature forgets its scale.
+
+    Args:
+        model: frozen parameters are left out, shared ones appear once.
+
+    Returns:
+        Name -> parameter, for the decayed and for the others.
+    """
+    owners = {
+        f"{prefix}.{name}" if prefix else name: module
+        for prefix, module in model.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    decayed: dict[str, Tensor] = {}
+    others: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_weight = "weight" in name.rpartition(".")[2] and parameter.ndim > 1
+        matrix = is_weight and not isinstance(owners[name], _NO_DECAY)
+        (decayed if matrix else others)[name] = parameter
+    return decayed, others
+
+
+def build_optimizer(
+    model: nn.Module, *, learning_rate: float, weight_decay: float, beta1: float, beta2: float
+) -> torch.optim.AdamW:
+    """Returns AdamW over the trainable parameters.
+
+    Args:
+        model: what to train.
+        learning_rate: highest learning rate; `set_learning_rate` scales it.
+        weight_decay: of weight matrices and kernels; see `parameter_groups`.
+        beta1: decay of the mean gradient.
+        beta2: decay of the mean squared gradient.
+
+    Returns:
+        The optimiser, its groups named `decayed` and `others`.
+
+    Source:
+        Loshchilov & Hutter 2019 (AdamW).
+    """
+    decayed, others = parameter_groups(model)
+    groups = [
+        {"name": "decayed", "params": list(decayed.values()), "weight_decay": weight_decay},
+        {"name": "others", "params": list(others.values()), "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=learning_rate, betas=(beta1, beta2)
+    )
+
+
+def learning_rate_factor(step: int, *, num_steps: int, warmup_steps: int) -> float:
+    """Returns what the highest learning rate is multiplied by at a step: linear rise, cosine fall.
+
+    Args:
+        step: the step, from 0.
+        num_steps: after these the factor is 0.
+        warmup_steps: the factor reaches 1 at the last of them.
+
+    Returns:
+        Between 0 and 1; never 0 before `num_steps`.
+
+    Source:
+        Loshchilov & Hutter 2017 (SGDR), equation 5, one period, after a linear warm-up.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Sets the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate

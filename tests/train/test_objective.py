@@ -1,0 +1,182 @@
+"""The objective: all pairs, and fused queries that are trained and survive a missing modality."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from jointspace.batch import (
+    ACTION,
+    SIX_DIRECTIONS,
+    TEXT,
+    VISION,
+    Batch,
+    Direction,
+    Modality,
+    ModalityInput,
+    directions,
+)
+from jointspace.config import LossConfig
+from jointspace.errors import InputError
+from jointspace.losses.contrastive import multimodal_contrastive
+from jointspace.models.tensors import to_tensors
+from jointspace.train.objective import drop_modalities, training_loss
+from tests.train.toy import toy_batch, toy_model
+
+CONFIG = LossConfig(modality_dropout=0.0)
+
+
+def tensors(batch):
+    return to_tensors(batch)
+
+
+def without(batch, modality, rows):
+    each = batch[modality]
+    valid = each.valid.copy()
+    valid[rows] = False
+    return Batch(
+        {**batch.inputs, modality: ModalityInput(each.values, valid, each.time_s)}, batch.rows
+    )
+
+
+def test_the_total_is_the_mean_over_pairs_plus_the_weighted_mean_over_fused_queries():
+    model, batch = toy_model().eval(), tensors(toy_batch())
+    objective = training_loss(
+        model, batch, config=LossConfig(fused_weight=0.3, modality_dropout=0.0)
+    )
+    assert set(objective.pairs) == set(SIX_DIRECTIONS)
+    pairs = sum(loss.item() for loss in objective.pairs.values()) / 6
+    fused = sum(loss.item() for loss in objective.fused.values()) / 6
+    assert objective.total.item() == pytest.approx(pairs + 0.3 * fused, rel=1e-6)
+    output = model(batch)
+    expected = multimodal_contrastive(
+        output.embeddings, batch.rows, present=output.present, logit_scale=model.logit_scale
+    )
+    for direction, loss in expected.items():
+        torch.testing.assert_close(objective.pairs[direction], loss)
+
+
+def test_every_fused_query_is_compared_with_the_modality_it_lacks():
+    objective = training_loss(toy_model(), tensors(toy_batch()), config=CONFIG)
+    pairs = {("vision+text", ACTION), ("vision+action", TEXT), ("text+action", VISION)}
+    expected = set()
+    for name, target in pairs:
+        expected |= set(directions((Modality(name), target)))
+    assert set(objective.fused) == expected
+
+
+def test_row_10_the_fusion_module_is_trained():
+    """The chapter's fusion modules appear in no loss: their gradient stays None."""
+    model = toy_model()
+    training_loss(model, tensors(toy_batch()), config=CONFIG).total.backward()
+    for name, parameter in model.fusion.named_parameters():
+        assert parameter.grad is not None, name
+    assert any(parameter.grad.abs().max() > 0 for parameter in model.fusion.parameters())
+
+
+def test_row_10_training_makes_a_fused_query_find_the_third_modality():
+    torch.manual_seed(0)
+    model = toy_model(dropout=0.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    held_out = tensors(toy_batch(24, seed=99))
+    query, target = Modality("vision+text"), ACTION
+
+    def recall():
+        model.eval()
+        with torch.no_grad():
+            similarity = model.encode(query, held_out) @ model.encode(target, held_out).T
+        return (similarity.argmax(1) == torch.arange(24)).float().mean().item()
+
+    before = recall()
+    model.train()
+    for step in range(40):
+        optimizer.zero_grad()
+        batch = tensors(toy_batch(24, seed=step))
+        training_loss(model, batch, config=LossConfig()).total.backward()
+        optimizer.step()
+    assert before < 0.2
+    assert recall() > 0.4, "the text alone could find one in eight"
+
+
+def test_row_10_a_fused_query_without_one_of_its_modalities_still_has_a_loss():
+    batch = without(toy_batch(), VISION, slice(0, 6))
+    objective = training_loss(toy_model(), tensors(batch), config=CONFIG)
+    assert torch.isfinite(objective.total)
+    assert Direction(Modality("vision+text"), ACTION) in objective.fused
+
+
+def test_modality_dropout_hides_modalities_but_never_the_last():
+    torch.manual_seed(0)
+    present = torch.ones(4000, 2, dtype=torch.bool)
+    present[:1000, 0] = False
+    present[1000:1100] = False
+    kept = drop_modalities(present, probability=0.4)
+    assert not (kept & ~present).any()
+    assert torch.equal(kept.any(1), present.any(1))
+    both = kept[1100:]
+    assert both.all(1).float().mean().item() == pytest.approx(0.36, abs=0.03)
+    lost = (~both).float().mean(0)
+    assert lost.tolist() == pytest.approx([0.32, 0.32], abs=0.03)
+
+
+def test_no_modality_dropout_keeps_everything():
+    present = torch.rand(50, 3) < 0.5
+    assert torch.equal(drop_modalities(present, probability=0.0), present)
+
+
+def test_a_fused_query_that_lost_everything_but_its_text_means_the_goal():
+    """Else every episode but one of the instruction would be a wrong answer to it."""
+    model = toy_model().eval()
+    batch = without(toy_batch(6), VISION, slice(None))
+    goal = np.full(6, 2)
+    batch = Batch(batch.inputs, replace(batch.rows, instruction=goal, goal=goal))
+    objective = training_loss(model, tensors(batch), config=CONFIG)
+    embeddings = {m: model.encode(m, tensors(batch)) for m in (TEXT, ACTION)}
+    fused = model.encode(Modality("vision+text"), tensors(batch))
+    scale = model.logit_scale(Modality("vision+text"), ACTION)
+    logits = scale * fused @ embeddings[ACTION].T
+    expected = -logits.log_softmax(1).mean()
+    loss = objective.fused[Direction(Modality("vision+text"), ACTION)]
+    torch.testing.assert_close(loss, expected)
+
+
+def test_no_weight_and_no_fusion_give_no_fused_loss():
+    batch = tensors(toy_batch())
+    unweighted = training_loss(toy_model(), batch, config=LossConfig(fused_weight=0.0))
+    assert not unweighted.fused
+    assert not training_loss(toy_model(fusion=False), batch, config=CONFIG).fused
+
+
+def test_triplet_training_covers_the_same_directions():
+    config = LossConfig(name="triplet", mining="hard", modality_dropout=0.0)
+    objective = training_loss(toy_model(), tensors(toy_batch()), config=config)
+    assert set(objective.pairs) == set(SIX_DIRECTIONS)
+    assert len(objective.fused) == 6
+    objective.total.backward()
+
+
+def test_row_25_modalities_may_be_missing_from_rows_and_from_the_batch():
+    """The chapter's trainer takes images, texts and actions of every sample, or raises."""
+    batch = without(without(toy_batch(), TEXT, slice(0, 4)), VISION, slice(8, 12))
+    objective = training_loss(toy_model(), tensors(batch), config=CONFIG)
+    assert set(objective.pairs) == set(SIX_DIRECTIONS)
+    assert torch.isfinite(objective.total)
+    two = training_loss(toy_model(), tensors(toy_batch(modalities=(VISION, ACTION))), config=CONFIG)
+    assert set(two.pairs) == {Direction(VISION, ACTION), Direction(ACTION, VISION)}
+    assert not two.fused
+
+
+def test_one_modality_alone_is_refused():
+    batch = tensors(toy_batch(modalities=(VISION,)))
+    with pytest.raises(InputError, match="no two of vision are both present"):
+        training_loss(toy_model(), batch, config=CONFIG)
+
+
+def test_the_loss_under_half_precision_stays_near_the_full_one():
+    model, batch = toy_model().eval(), tensors(toy_batch())
+    full = training_loss(model, batch, config=CONFIG).total.item()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = training_loss(model, batch, config=CONFIG).total
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(full, rel=0.05)
