@@ -1,0 +1,114 @@
+"""`jointspace embed`."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jointspace.batch import Embeddings
+from jointspace.commands.arguments import Embed
+from jointspace.commands.opened_run import open_run
+from jointspace.commands.progress import progress_bar
+from jointspace.data.samples import SampleSet
+from jointspace.evaluation.atomic import write_whole
+from jointspace.evaluation.embedding import embed_samples
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What was written.
+
+    Attributes:
+        file: the Parquet file.
+        num_rows: its rows.
+        embed_dim: width of the vectors.
+        modalities: columns of vectors, by name.
+    """
+
+    file: Path
+    num_rows: int
+    embed_dim: int
+    modalities: tuple[str, ...]
+
+    def render(self) -> str:
+        """Returns one line for a reader."""
+        return (
+            f"{self.num_rows} rows of {self.embed_dim} numbers, {', '.join(self.modalities)}: "
+            f"{self.file}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the same for a program."""
+        return {
+            "file": str(self.file),
+            "num_rows": self.num_rows,
+            "embed_dim": self.embed_dim,
+            "modalities": list(self.modalities),
+        }
+
+
+def run(arguments: Embed) -> Embedded:
+    """Embeds every window of a data set and writes the rows with their ids.
+
+    Returns:
+        What was written.
+
+    Raises:
+        RunFolderError: the folder holds no run that can be used.
+        DataError: the data set cannot be read.
+        InputError: no episode is as long as a window, or a camera is missing.
+        StorageError: the file could not be written.
+    """
+    opened = open_run(arguments.run, data=arguments.data)
+    samples = SampleSet.of_windows(
+        opened.dataset,
+        opened.store,
+        opened.run.preprocessor,
+        episodes=range(len(opened.dataset.episodes)),
+    )
+    with progress_bar("embedding") as report:
+        embeddings = embed_samples(opened.embedder, samples, progress=report)
+    write_embeddings(arguments.out, embeddings)
+    return Embedded(
+        file=arguments.out,
+        num_rows=len(embeddings),
+        embed_dim=opened.embedder.embed_dim,
+        modalities=tuple(str(m) for m in embeddings.modalities),
+    )
+
+
+def write_embeddings(file: Path, embeddings: Embeddings) -> None:
+    """Writes embeddings as Parquet: a column per id, the instruction, a list column per modality.
+
+    The lists are in `vector.<modality>`; a row that lacks a modality has null there.
+
+    Args:
+        file: replaced whole, or not at all.
+        embeddings: the rows.
+
+    Raises:
+        StorageError: the file could not be written.
+    """
+    rows = embeddings.rows
+    columns: dict[str, pa.Array] = {
+        "episode": pa.array(rows.episode, pa.int64()),
+        "instruction": pa.array(rows.instruction, pa.int64()),
+        "goal": pa.array(rows.goal, pa.int64()),
+        "start_s": pa.array(rows.start_s, pa.float64()),
+        "stop_s": pa.array(rows.stop_s, pa.float64()),
+        "instruction_text": pa.array(
+            [embeddings.texts.get(i) for i in rows.instruction.tolist()], pa.string()
+        ),
+    }
+    for modality, vectors in embeddings.vectors.items():
+        flat = pa.array(np.ascontiguousarray(vectors).reshape(-1), pa.float32())
+        columns[f"vector.{modality}"] = pa.FixedSizeListArray.from_arrays(
+            flat, vectors.shape[1], mask=pa.array(~embeddings.present(modality))
+        )
+    content = io.BytesIO()
+    pq.write_table(pa.table(columns), content)
+    write_whole(file, content.getvalue())

@@ -1,0 +1,61 @@
+"""What `evaluate` and `embed` begin with: a run, its data set read again, and its pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jointspace.commands.progress import progress_bar
+from jointspace.data.frames import FrameStore, prepare_frames
+from jointspace.data.open import open_dataset
+from jointspace.data.schema import RobotDataset
+from jointspace.models.embed import TorchEmbedder
+from jointspace.models.run_folder import Run, load_run
+from jointspace.train.devices import choose_device
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run beside a data set.
+
+    Attributes:
+        run: from the run folder.
+        embedder: its model, on the device that its configuration names.
+        dataset: the usable episodes.
+        store: their pictures; None where the model sees none.
+    """
+
+    run: Run
+    embedder: TorchEmbedder
+    dataset: RobotDataset
+    store: FrameStore | None
+
+
+def open_run(folder: Path, *, data: Path) -> OpenedRun:
+    """Opens a run folder and a data set for it.
+
+    Args:
+        folder: what `train` wrote.
+        data: folder of the data set.
+
+    Returns:
+        Both, with the pictures decoded.
+
+    Raises:
+        RunFolderError: the folder holds no run that can be used.
+        DataError: the data set cannot be read.
+        InputError: the data set lacks a camera of the run.
+        StorageError: the picture cache cannot be written.
+    """
+    run = load_run(folder)
+    preprocessor = run.preprocessor
+    dataset = open_dataset(data)
+    store = None
+    if preprocessor.cameras:
+        with progress_bar("decoding") as report:
+            dataset, store = prepare_frames(
+                dataset,
+                image_px=preprocessor.image_px,
+                cameras=preprocessor.cameras,
+                progress=report,
+            )
+    embedder = TorchEmbedder(run.model, device=choose_device(run.config.train.device))
+    return OpenedRun(run, embedder, dataset, store)
