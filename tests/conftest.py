@@ -8,6 +8,10 @@ import pytest
 
 SAMPLES_VARIABLE = "JOINTSPACE_SAMPLES"
 
+# Read when torch is first imported, also by processes that tests start. Tiny tensors gain nothing
+# from threads, which on a busy machine wait for each other: five times the time, measured.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def frame_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

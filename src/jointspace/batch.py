@@ -202,8 +202,6 @@ class Embeddings:
     def concatenate(parts: Iterable["Embeddings"]) -> "Embeddings":
         """Joins embeddings of the same modalities in order."""
         pieces = list(parts)
-        vectors = {
-            m: np.concatenate([p.vectors[m] for p in pieces]) for m in pieces[0].modalities
-        }
+        vectors = {m: np.concatenate([p.vectors[m] for p in pieces]) for m in pieces[0].modalities}
         texts = {k: v for p in pieces for k, v in p.texts.items()}
         return Embeddings(vectors, RowIds.concatenate(p.rows for p in pieces), texts)

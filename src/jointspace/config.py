@@ -136,6 +136,8 @@ class LossConfig:
             of their sum.
         mining: triplet negatives.
         fused_weight: weight of the fused queries' term; 0 leaves fusion untrained.
+        fused_queries_per_step: how many of the fused queries, drawn at random, a step trains;
+            0 trains all.
         modality_dropout: probability that a fused query loses each of its modalities (never the
             last).
         initial_temperature: of every pair, learned from there.
@@ -148,6 +150,7 @@ class LossConfig:
     mining: Literal["semi-hard", "hard", "all"] = "semi-hard"
     margin: float = 0.2
     fused_weight: float = 0.5
+    fused_queries_per_step: int = 2
     modality_dropout: float = 0.2
     initial_temperature: float = 0.07
     max_logit_scale: float = 100.0
@@ -310,6 +313,7 @@ _INTERVALS: Mapping[str, str] = {
     "model.sensor.num_actions": "[0, inf)",
     "loss.margin": "[0, 4]",
     "loss.fused_weight": "[0, inf)",
+    "loss.fused_queries_per_step": "[0, inf)",
     "loss.modality_dropout": "[0, 1)",
     "loss.initial_temperature": "[0.001, 10]",
     "loss.max_logit_scale": "[1, 10000]",

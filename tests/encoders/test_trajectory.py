@@ -180,3 +180,14 @@ def test_convolution_treats_hidden_first_steps_like_the_time_before_the_start():
     made = steps((5,))
     late = made.map(lambda a: torch.cat([torch.zeros_like(a[:, :2]), a], dim=1))
     torch.testing.assert_close(tower(late).pooled, tower(made).pooled)
+
+
+def test_the_frequency_tower_sees_a_brief_excursion_that_low_frequencies_smear():
+    time_s = torch.arange(64, dtype=torch.float32)[None] / 10
+    still = torch.zeros(1, 64, 1)
+    shaking = still.clone()
+    shaking[0, ::2], shaking[0, 1::2] = 1.0, -1.0
+    tower = FrequencyEncoder(1, width=16).eval()
+    valid = torch.ones(1, 64, dtype=torch.bool)
+    vectors = [tower(ModalityInput(values, valid, time_s)).pooled for values in (still, shaking)]
+    assert (vectors[0] - vectors[1]).norm() > 0.1

@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import pytest
 import torch
 from torch import nn
@@ -156,6 +158,22 @@ def test_row_26_one_linear_over_linears_has_no_interaction():
 
     moved = ours(v, t) - ours(w, t)
     assert (moved - (ours(v, u) - ours(w, u))).norm() > 0.1 * moved.norm()
+
+
+def test_row_26_early_fusion_sees_the_product_of_every_two_modalities():
+    torch.manual_seed(0)
+    fusion = EarlyFusion(WIDTHS, dim=12).eval()
+    seen = []
+    fusion.out.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    made = all_four()
+    fusion(made)
+    for index in range(3):
+        expected = torch.zeros(12)
+        has = [m for m, each in made.items() if each.present[index]]
+        for first, second in combinations(has, 2):
+            vectors = [fusion.factors(m, made[m].pooled[index]).detach() for m in (first, second)]
+            expected += vectors[0] * vectors[1]
+        torch.testing.assert_close(seen[0][index, 12:], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_late_fusion_tells_modalities_apart():

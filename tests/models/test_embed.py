@@ -42,7 +42,8 @@ def test_modalities_name_the_fused_queries_once(model):
     names = TorchEmbedder(model).modalities
     assert names[:4] == (VISION, TEXT, ACTION, STATE)
     assert fused_name((VISION, TEXT)) in names
-    assert len(set(names)) == len(names) == 9
+    assert fused_name((ACTION, STATE)) in names
+    assert len(set(names)) == len(names) == 10
 
 
 def test_an_empty_batch_gives_no_rows(model):

@@ -93,7 +93,7 @@ def test_unknown_pairs_have_no_scale(model, first, second):
         model.logit_scale(Modality(first), Modality(second))
 
 
-def test_fused_queries_are_every_two_of_vision_text_and_one_kind_of_steps(model):
+def test_fused_queries_are_every_two_of_vision_text_and_steps_and_all_steps_together(model):
     asked = [(query.name, query.target) for query in model.fused_queries]
     assert asked == [
         (f"{a}+{b}", target)
@@ -103,7 +103,7 @@ def test_fused_queries_are_every_two_of_vision_text_and_one_kind_of_steps(model)
             (VISION, further, TEXT),
             (TEXT, further, VISION),
         )
-    ]
+    ] + [(f"{ACTION}+{STATE}+{FORCE}", target) for target in (TEXT, VISION)]
 
 
 def test_names_with_dots_and_of_torchs_own_attributes_are_modalities_too():

@@ -24,7 +24,7 @@ from jointspace.models.tensors import to_tensors
 from jointspace.train.objective import drop_modalities, training_loss
 from tests.train.toy import toy_batch, toy_model
 
-CONFIG = LossConfig(modality_dropout=0.0)
+CONFIG = LossConfig(modality_dropout=0.0, fused_queries_per_step=0)
 
 
 def tensors(batch):
@@ -42,9 +42,7 @@ def without(batch, modality, rows):
 
 def test_the_total_is_the_mean_over_pairs_plus_the_weighted_mean_over_fused_queries():
     model, batch = toy_model().eval(), tensors(toy_batch())
-    objective = training_loss(
-        model, batch, config=LossConfig(fused_weight=0.3, modality_dropout=0.0)
-    )
+    objective = training_loss(model, batch, config=replace(CONFIG, fused_weight=0.3))
     assert set(objective.pairs) == set(SIX_DIRECTIONS)
     pairs = sum(loss.item() for loss in objective.pairs.values()) / 6
     fused = sum(loss.item() for loss in objective.fused.values()) / 6
@@ -149,7 +147,7 @@ def test_no_weight_and_no_fusion_give_no_fused_loss():
 
 
 def test_triplet_training_covers_the_same_directions():
-    config = LossConfig(name="triplet", mining="hard", modality_dropout=0.0)
+    config = replace(CONFIG, name="triplet", mining="hard")
     objective = training_loss(toy_model(), tensors(toy_batch()), config=config)
     assert set(objective.pairs) == set(SIX_DIRECTIONS)
     assert len(objective.fused) == 6
@@ -180,3 +178,15 @@ def test_the_loss_under_half_precision_stays_near_the_full_one():
         half = training_loss(model, batch, config=CONFIG).total
     assert half.dtype == torch.float32
     assert half.item() == pytest.approx(full, rel=0.05)
+
+
+def test_a_step_draws_as_many_fused_queries_as_asked_and_in_time_all():
+    model, batch = toy_model(), tensors(toy_batch())
+    config = replace(CONFIG, fused_queries_per_step=1)
+    drawn = set()
+    for step in range(20):
+        torch.manual_seed(step)
+        fused = training_loss(model, batch, config=config).fused
+        assert len(fused) == 2  # one query and the way back
+        drawn |= set(fused)
+    assert drawn == set(training_loss(model, batch, config=CONFIG).fused)

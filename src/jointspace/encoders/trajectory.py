@@ -26,8 +26,8 @@ class FrequencyEncoder(nn.Module):
     """Reads a trajectory from its lowest frequencies: fast, and free of the rate by construction.
 
     The valid steps are interpolated at points spread evenly over their time, the points are
-    transformed by a discrete cosine transform, and a small network reads the first coefficients
-    and the logarithm of the duration.
+    transformed by a discrete cosine transform, and a small network reads the first coefficients,
+    how far each channel spreads and reaches, and the logarithm of the duration.
 
     Args:
         channels: of the steps.
@@ -63,7 +63,7 @@ class FrequencyEncoder(nn.Module):
         transform = cosine_transform(num_points)[:num_coefficients]
         self.register_buffer("transform", transform, persistent=False)
         self.read = nn.Sequential(
-            nn.Linear(num_coefficients * channels + 1, width),
+            nn.Linear((num_coefficients + _NUM_EXTENTS) * channels + 1, width),
             nn.LayerNorm(width),
             nn.GELU(),
             nn.Dropout(dropout),
@@ -85,10 +85,22 @@ class FrequencyEncoder(nn.Module):
         with torch.autocast(values.device.type, enabled=False):
             points, duration_s = resample(values, valid, time_s, num_points=self.num_points)
             coefficients = torch.einsum("kp,bpc->bkc", self.transform, points)
-            numbers = [coefficients.flatten(1), duration_s.to(values.dtype).log1p()[:, None]]
+            duration = duration_s.to(values.dtype).log1p()[:, None]
+            numbers = [coefficients.flatten(1), _extents(points), duration]
         present = valid.any(1)
         pooled = self.read(torch.cat(numbers, dim=1)).masked_fill(~present[:, None], 0.0)
         return TowerFeatures(pooled[:, None], present[:, None], pooled)
+
+
+_NUM_EXTENTS = 3
+"""Numbers per channel that `_extents` returns."""
+
+
+def _extents(points: Float[Tensor, "batch point channel"]) -> Float[Tensor, "batch extent"]:
+    """Returns how far each channel spreads and reaches, which low frequencies alone do not tell."""
+    variance = points.var(1, correction=0)
+    # The root has no gradient at 0, where a channel stands still.
+    return torch.cat([(variance + 1e-6).sqrt(), points.amin(1) / 2, points.amax(1) / 2], dim=1)
 
 
 class TrajectoryTransformer(nn.Module):

@@ -273,7 +273,12 @@ class _ClampedExponential(torch.autograd.Function):
 
 
 def _fused_queries(modalities: tuple[Modality, ...]) -> tuple[FusedQuery, ...]:
-    """Vision, text and each further modality: every two of the three retrieve the third."""
+    """Which fused queries a model is trained for.
+
+    Vision, text and each further modality: every two of the three retrieve the third. And all that
+    the robot itself measures and does (action, state, ...) together retrieves text and vision:
+    neither of them alone tells what a whole trajectory was for.
+    """
     queries = []
     for further in (m for m in modalities if m not in {VISION, TEXT}):
         triple = tuple(m for m in (VISION, TEXT, further) if m in modalities)
@@ -281,6 +286,9 @@ def _fused_queries(modalities: tuple[Modality, ...]) -> tuple[FusedQuery, ...]:
             members = tuple(m for m in triple if m != target)
             if len(members) > 1:
                 queries.append(FusedQuery(members, target))
+    robot = tuple(m for m in modalities if m not in {VISION, TEXT})
+    if len(robot) > 1:
+        queries += [FusedQuery(robot, target) for target in (TEXT, VISION) if target in modalities]
     return tuple(queries)
 
 

@@ -120,7 +120,7 @@ def load_checkpoint(
     except (OSError, SafetensorError) as error:
         raise RunFolderError(f"{path / _OPTIMIZER}: cannot be read: {error}") from error
     parameters = _trainable(model)
-    for key, tensor in tensors.items():
+    for key, tensor in sorted(tensors.items()):
         name, _, entry = key.rpartition("/")
         if name not in parameters:
             raise RunFolderError(
