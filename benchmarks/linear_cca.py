@@ -1,4 +1,4 @@
-"""The linear floor: regularised canonical correlation analysis between pictures and 1 s of robot data.
+"""The linear floor: canonical correlation analysis between pictures and 1 s of robot data.
 
 A trained space that does not beat this has learned nothing that a linear map could not have found.
 """
@@ -62,7 +62,8 @@ def fit_cca(
         picture_ridge: added to the variance of the pictures' components, which is 1 on average.
 
     Returns:
-        The map of the pictures and that of the steps. Components are weighted by their canonical correlation.
+        The map of the pictures and that of the steps. Components are weighted by their canonical
+        correlation.
 
     Source:
         Hotelling 1936; ridge as in Vinod 1976.

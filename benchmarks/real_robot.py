@@ -1,8 +1,9 @@
-"""A real robot's data: does the trained space beat what a linear map finds, on episodes it never saw?
+"""A real robot's data: does the trained space beat a linear map on episodes it never saw?
 
-For every seed the episodes are split anew, a space is trained, and both it and the linear floor (`linear_cca`) retrieve
-among the same 200 windows of the same unseen episodes. The floor is given the best of its settings on the test rows,
-the space is not. Then: which instruction applies, from the picture and from the whole trajectory.
+For every seed the episodes are split anew, a space is trained, and both it and the linear floor
+(`linear_cca`) retrieve among the same 200 windows of the same unseen episodes. The floor is given
+the best of its settings on the test rows, the space is not. Then: which instruction applies, from
+the picture and from the whole trajectory.
 
     python benchmarks/real_robot.py --data DATASET [--seeds 0 1 2] [--json FILE]
 """
@@ -22,7 +23,7 @@ from linear_cca import candidates, thumbnails
 from rich.console import Console
 from rich.table import Table
 
-from jointspace.batch import ACTION, STATE, TEXT, VISION, Direction, Embeddings, fused_name
+from jointspace.batch import ACTION, STATE, VISION, Direction, Embeddings, fused_name
 from jointspace.commands.opened_run import OpenedRun, open_run
 from jointspace.config import RunConfig, read_config
 from jointspace.data.samples import SampleSet
@@ -42,7 +43,7 @@ def recall_at_5(
     *,
     draws: Sequence[Int[np.ndarray, " candidate"]],
 ) -> Float[np.ndarray, " row"]:
-    """Returns how often each row finds itself among the first five, over the draws it is part of; ties count half."""
+    """Returns how often each row is among its first five, over its draws; ties count half."""
     hits, tries = np.zeros(len(query)), np.zeros(len(query))
     for rows in draws:
         cosine = query[rows] @ target[rows].T

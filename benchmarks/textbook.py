@@ -1,7 +1,7 @@
-"""The textbook's training against ours: the same episodes, the same number of steps, the same batch size.
+"""The textbook's training against ours: the same episodes, steps and batch size.
 
-Both are scored on the unseen test episodes by our metrics (relevance from ids) and by the textbook's own (the diagonal
-is the only right answer), which says little where instructions repeat.
+Both are scored on the unseen test episodes by our metrics (relevance from ids) and by the
+textbook's own (the diagonal is the only right answer), which says little where instructions repeat.
 
     python benchmarks/textbook.py --data DATASET [--steps 400] [--seed 0] [--json FILE]
 """
@@ -34,7 +34,7 @@ LONGEST_TRAJECTORY = 100
 
 
 def textbook_inputs(samples: SampleSet, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
-    """Returns what the chapter's trainer takes: pictures, text vectors, raw actions padded with zeros."""
+    """Returns what the chapter takes: pictures, text vectors, raw actions padded with zeros."""
     read: list[Sample] = [samples.sample(int(row)) for row in rows]
     images = torch.from_numpy(np.stack([each.frames[0, 0] for each in read]))
     actions = [each.steps[ACTION].values[:LONGEST_TRAJECTORY] for each in read]
@@ -107,7 +107,7 @@ def score(embeddings: Embeddings) -> dict[str, dict[str, float]]:
 
 
 def compare(opened: OpenedRun, config: RunConfig) -> dict[str, Mapping[str, dict[str, float]]]:
-    """Trains the chapter's model on the run's training episodes and scores both on its test episodes."""
+    """Trains the chapter's model on the run's training split and scores both on its test split."""
     splits = opened.run.splits(opened.dataset)
     arguments = (opened.dataset, opened.store, opened.run.preprocessor)
     known = SampleSet.of_windows(*arguments, episodes=splits.train, stride_s=config.data.stride_s)

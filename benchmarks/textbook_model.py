@@ -1,7 +1,8 @@
-"""A plain reading of the textbook chapter's model and training, mistakes and all, to measure ours against.
+"""A plain reading of the textbook chapter's model and training, mistakes and all.
 
-What the chapter leaves open is read in its favour where that does not mend a mistake: texts, for which it wants
-"BERT-like" vectors, become fixed random word vectors summed up; trajectories are cut or zero-padded to one length.
+What the chapter leaves open is read in its favour where that does not mend a mistake: texts, for
+which it wants "BERT-like" vectors, become fixed random word vectors summed up; trajectories are
+cut or zero-padded to one length.
 """
 
 import math
@@ -20,7 +21,7 @@ LEARNING_RATE = 1e-4
 
 
 class TextbookModel(nn.Module):
-    """The chapter's efficient vision tower, its text tower and its trajectory encoder, in its joint model."""
+    """The chapter's efficient vision and text towers and trajectory encoder, joined."""
 
     def __init__(self, *, action_dim: int, embed_dim: int) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class TextbookModel(nn.Module):
     def encode_action(
         self, actions: Float[Tensor, "batch time action_dim"]
     ) -> Float[Tensor, "batch dim"]:
-        """Returns unit rows of zero-padded trajectories; padding counts as data, as in the chapter."""
+        """Returns unit rows of zero-padded trajectories; padding counts as data here."""
         steps = self.action_transformer(self.action_embedding(actions))
         return functional.normalize(self.action_projection(steps.mean(dim=1)), dim=-1)
 
@@ -88,9 +89,10 @@ class TextbookModel(nn.Module):
 def text_vectors(texts: list[str]) -> Float[Tensor, "batch text_dim"]:
     """Returns the sum of a fixed random vector per word, scaled to unit variance."""
     rows = np.zeros((len(texts), TEXT_DIM), np.float32)
-    for row, text in zip(rows, texts, strict=True):
+    for number, text in enumerate(texts):
         words = re.findall(r"\w+", text.lower())
         for word in words:
-            row += np.random.default_rng(zlib.crc32(word.encode())).standard_normal(TEXT_DIM)
-        row /= max(1.0, math.sqrt(len(words)))
+            rng = np.random.default_rng(zlib.crc32(word.encode()))
+            rows[number] += rng.standard_normal(TEXT_DIM)
+        rows[number] /= max(1.0, math.sqrt(len(words)))
     return torch.from_numpy(rows)

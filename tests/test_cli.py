@@ -110,9 +110,9 @@ def test_a_full_disk_is_one_line_and_exit_code_2(command, capsys):
     assert "No space left on device: 'runs/a/model'" in one_line(capsys.readouterr())
 
 
-def test_interruption_is_one_line_and_exit_code_130(command, capsys):
+def test_interruption_is_one_line_and_exit_code_2(command, capsys):
     command.run = raiser(KeyboardInterrupt())
-    assert cli.main(["inspect", "somewhere"]) == 130
+    assert cli.main(["inspect", "somewhere"]) == 2
     assert one_line(capsys.readouterr()) == "jointspace: interrupted"
 
 

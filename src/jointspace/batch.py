@@ -1,7 +1,8 @@
 """The types in the middle: what goes into a model (Batch) and what comes out of it (Embeddings).
 
-Arrays of a `Batch` are NumPy arrays when `data` makes them and torch tensors inside a model; this module imports
-neither framework's heavy half, so that the robot and the search page can use it without torch.
+Arrays of a `Batch` are NumPy arrays when `data` makes them and torch tensors inside a model; this
+module imports neither framework's heavy half, so that the robot and the search page can use it
+without torch.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -57,12 +58,14 @@ class ModalityInput:
     """One modality of a batch: padded values, and beside them what is real and when it happened.
 
     Attributes:
-        values: `vision`: uint8 RGB frames "batch time camera height width 3". `text`: token ids "batch time".
-            Continuous actions, state and other sensors: "batch time channel", normalised. Discrete action
-            sequences: integer ids "batch time". Masked entries hold zeros, and no tower may depend on them.
-        valid: True where a step is real: "batch time", for vision "batch time camera". A row without a single
-            valid entry lacks the modality.
-        time_s: seconds of each step since the start of the row's time span, "batch time"; None for text.
+        values: `vision`: uint8 RGB frames "batch time camera height width 3". `text`: token ids
+            "batch time". Continuous actions, state and other sensors: "batch time channel",
+            normalised. Discrete action sequences: integer ids "batch time". Masked entries hold
+            zeros, and no tower may depend on them.
+        valid: True where a step is real: "batch time", for vision "batch time camera". A row
+            without a single valid entry lacks the modality.
+        time_s: seconds of each step since the start of the row's time span, "batch time"; None for
+            text.
     """
 
     values: Shaped[Any, "batch time ..."]
@@ -87,7 +90,8 @@ class RowIds:
     Attributes:
         episode: episode id.
         instruction: id of the distinct instruction text, -1 where the row has no text.
-        goal: id of the goal; paraphrases share it. Equal to `instruction` where the data names no goals.
+        goal: id of the goal; paraphrases share it. Equal to `instruction` where the data names no
+            goals.
         start_s: start of the row's time span within its episode, in seconds.
         stop_s: end of the span (exclusive), in seconds.
     """
@@ -133,7 +137,8 @@ class Batch:
         for modality, each in self.inputs.items():
             if each.values.shape[0] != len(self.rows):
                 raise InputError(
-                    f"batch: '{modality}' has {each.values.shape[0]} rows, the row ids {len(self.rows)}"
+                    f"batch: '{modality}' has {each.values.shape[0]} rows, "
+                    f"the row ids {len(self.rows)}"
                 )
 
     def __len__(self) -> int:
@@ -170,7 +175,8 @@ class Embeddings:
         for modality, vectors in self.vectors.items():
             if vectors.shape[0] != len(self.rows):
                 raise InputError(
-                    f"embeddings: '{modality}' has {vectors.shape[0]} rows, the row ids {len(self.rows)}"
+                    f"embeddings: '{modality}' has {vectors.shape[0]} rows, "
+                    f"the row ids {len(self.rows)}"
                 )
             norms = np.linalg.norm(vectors, axis=1)
             bad = ~((np.abs(norms - 1) <= UNIT_NORM_TOLERANCE) | (norms == 0))
@@ -191,7 +197,7 @@ class Embeddings:
 
     def present(self, modality: Modality) -> Bool[np.ndarray, " row"]:
         """True for the rows that have `modality`."""
-        return self.vectors[modality].any(axis=1)
+        return np.asarray(self.vectors[modality].any(axis=1))
 
     def take(self, index: Any) -> "Embeddings":
         """Returns the rows at `index` (integers or a boolean mask)."""

@@ -45,7 +45,6 @@ _PIPED_WIDTH = 200
 _EXTRA_OF = {"torch": "train", "safetensors": "train"}
 
 EXIT_USER_MISTAKE = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 @runtime_checkable
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process by default.
 
     Returns:
-        The exit code: 0 on success, 2 on a mistake that the user can cure, 130 when interrupted.
+        The exit code: 0 on success, 2 on a mistake that the user can cure or an interruption.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words == ["--version"]:
@@ -78,14 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = _parse(words)
         _print(_run(parsed), as_json=parsed.json)
     except KeyboardInterrupt:
-        return _complain("interrupted", exit_code=EXIT_INTERRUPTED)
+        return _complain("interrupted")
     except BrokenPipeError:
         # The reader of a pipe has left (`jointspace inspect ... | head`): let the interpreter flush
         # what is left to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (JointspaceError, OSError) as error:
-        return _complain(f"error: {error}", exit_code=EXIT_USER_MISTAKE)
+        return _complain(f"error: {error}")
     return 0
 
 
@@ -164,8 +163,8 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _complain(message: str, *, exit_code: int) -> int:
+def _complain(message: str) -> int:
     if os.environ.get("JOINTSPACE_DEBUG") == "1":
         traceback.print_exc()
     print(f"jointspace: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - the one line promised
-    return exit_code
+    return EXIT_USER_MISTAKE

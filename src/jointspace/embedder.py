@@ -1,4 +1,4 @@
-"""The protocol that evaluation, search, serving and the robot rely on: modality inputs in, unit rows out."""
+"""What evaluation, search, serving and the robot rely on: modality inputs in, unit rows out."""
 
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ from jointspace.batch import Batch, Modality
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Anything that maps a NumPy batch to unit rows: the torch model or an exported bundle alike."""
+    """Anything that maps a NumPy batch to unit rows: the torch model or an exported bundle."""
 
     @property
     def embed_dim(self) -> int:
@@ -19,7 +19,7 @@ class Embedder(Protocol):
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """What `embed` accepts; a fused query is named by `batch.fused_name`, as in `vision+text`."""
+        """What `embed` accepts; a fused query is named by `fused_name`, as in `vision+text`."""
         ...
 
     def embed(self, modality: Modality, batch: Batch) -> Float32[np.ndarray, "batch dim"]:
@@ -29,6 +29,7 @@ class Embedder(Protocol):
             One unit row per row of the batch; a row that lacks the modality is all zero.
 
         Raises:
-            InputError: the batch lacks the modality, or its shape is not what the model was built for.
+            InputError: the batch lacks the modality, or its shape is not what the model was built
+                for.
         """
         ...

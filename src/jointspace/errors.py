@@ -1,7 +1,7 @@
 """Every exception that jointspace raises on purpose.
 
-The command line turns each of them into one line on standard error and exit code 2. A message says what was
-wrong, where, what was expected and what to do about it.
+The command line turns each of them into one line on standard error and exit code 2. A message says
+what was wrong, where, what was expected and what to do about it.
 """
 
 import difflib

@@ -9,7 +9,6 @@ from PIL import Image
 from jointspace.batch import TEXT, VISION
 from jointspace.errors import InputError, MissingExtraError, StorageError
 from jointspace.evaluation import plots
-from jointspace.evaluation.atomic import write_whole
 from jointspace.evaluation.bootstrap import Resampling
 from jointspace.evaluation.directions import evaluate_embeddings
 from jointspace.evaluation.metrics_json import METRICS_VERSION
@@ -17,6 +16,7 @@ from jointspace.evaluation.plots import similarity_matrices, space_map
 from jointspace.evaluation.report import write_report
 from jointspace.evaluation.report_text import accuracy_blocks, retrieval_blocks
 from jointspace.evaluation.wording import number, place, shortened
+from jointspace.storage import write_whole
 from tests.evaluation.reference import toy_embeddings
 
 QUICK = Resampling(num_resamples=20)

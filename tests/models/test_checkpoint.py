@@ -76,15 +76,16 @@ def test_a_full_disk_leaves_the_old_weights_and_nothing_half_written(path, monke
     target = "os.fsync" if moment == "fsync" else "pathlib.Path.replace"
     with monkeypatch.context() as patch:
         patch.setattr(target, full)
-        with pytest.raises(StorageError, match="weights not written: No space left on device"):
+        with pytest.raises(StorageError, match="could not be written: No space left on device"):
             save_weights(torch.nn.Linear(2, 3), path)
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="No such file or directory"):
-        save_weights(torch.nn.Linear(2, 3), tmp_path / "none" / "weights.safetensors")
+def test_a_file_in_the_place_of_the_folder_is_a_storage_error(path):
+    path.write_text("")
+    with pytest.raises(StorageError, match=r"weights.safetensors: could not be written"):
+        save_weights(torch.nn.Linear(2, 3), path / "weights.safetensors")
 
 
 def test_an_interruption_while_writing_leaves_nothing_behind(path, monkeypatch):

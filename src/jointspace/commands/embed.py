@@ -14,8 +14,8 @@ from jointspace.commands.arguments import Embed
 from jointspace.commands.opened_run import open_run
 from jointspace.commands.progress import progress_bar
 from jointspace.data.samples import SampleSet
-from jointspace.evaluation.atomic import write_whole
 from jointspace.evaluation.embedding import embed_samples
+from jointspace.storage import write_whole
 
 
 @dataclass(frozen=True)

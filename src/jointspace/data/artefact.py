@@ -1,19 +1,15 @@
 """Writes and reads the small JSON files that a run folder keeps; what is there is always whole."""
 
-import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from jointspace.errors import RunFolderError, StorageError
+from jointspace.errors import RunFolderError
+from jointspace.storage import write_whole
 
 
 def write_json(path: Path, payload: dict[str, Any]) -> None:
     """Writes a JSON file whole or not at all.
-
-    The text goes to a file beside it, is flushed to the disk, and takes the name in one step, so
-    that a crash or a full disk leaves what was there before.
 
     Args:
         path: the file; its folder is made if it is missing.
@@ -23,19 +19,7 @@ def write_json(path: Path, payload: dict[str, Any]) -> None:
         StorageError: the file could not be written.
     """
     text = json.dumps(payload, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: could not be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    write_whole(path, text)
 
 
 def read_json(path: Path, *, version: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from jointspace.batch import CORE_MODALITIES, Direction, Embeddings
 from jointspace.errors import InputError
-from jointspace.evaluation.atomic import write_whole
 from jointspace.evaluation.directions import Evaluation
 from jointspace.evaluation.document import (
     Block,
@@ -34,6 +33,7 @@ from jointspace.evaluation.report_text import (
     scale_heading,
 )
 from jointspace.evaluation.training_log import read_curves
+from jointspace.storage import write_whole
 
 METRICS_FILE = "metrics.json"
 MARKDOWN_FILE = "report.md"

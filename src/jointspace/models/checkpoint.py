@@ -1,7 +1,5 @@
 """Weights on disk: written whole or not at all, and read only into the model that they fit."""
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from jointspace.errors import RunFolderError, StorageError
+from jointspace.errors import RunFolderError
+from jointspace.storage import write_whole
 
 WEIGHTS_FORMAT = "1"
 """Version of the weight files; a change that old files do not survive raises it."""
@@ -23,8 +22,7 @@ def save_weights(
 ) -> None:
     """Writes a model's parameters and buffers.
 
-    The file is written aside, forced to the disk, and moved into place: whatever happens on the
-    way, `path` holds either what it held before or all of the new weights.
+    Whatever happens on the way, `path` holds either what it held before or all of the new weights.
 
     Args:
         model: whose weights.
@@ -38,22 +36,7 @@ def save_weights(
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
     content = save(tensors, metadata={_FORMAT_KEY: WEIGHTS_FORMAT, **(metadata or {})})
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            aside = Path(file.name)
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                aside.replace(path)
-            except BaseException:
-                aside.unlink(missing_ok=True)
-                raise
-        _force_folder(path.parent)
-    except OSError as error:
-        raise StorageError(f"{path}: weights not written: {error.strerror or error}") from error
+    write_whole(path, content)
 
 
 def load_weights(model: nn.Module, path: Path) -> dict[str, str]:
@@ -106,12 +89,3 @@ def _check_fit(
             f"{path}: weights of another model: {'; '.join(differences[:3])}{more}; "
             "wanted the configuration that they were trained with"
         )
-
-
-def _force_folder(folder: Path) -> None:
-    """Forces a folder's entries to the disk, without which a rename may not survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
 """The run folder: what a training leaves behind, and the way to open it again."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ from jointspace.data.artefact import read_json, write_json
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.schema import Finding, RobotDataset
 from jointspace.data.splits import Splits, load_splits, save_splits
-from jointspace.errors import RunFolderError, StorageError
+from jointspace.errors import RunFolderError
 from jointspace.models.build import build_model
 from jointspace.models.checkpoint import load_weights
 from jointspace.models.joint import JointModel
+from jointspace.storage import write_whole
 
 RUN_VERSION = 1
 """Format of a run folder, stored in `run.json`."""
@@ -96,7 +96,7 @@ def create_run(
     """
     preprocessor.save(folder)
     save_splits(folder / SPLITS_FILE, splits, dataset)
-    _write_text(folder / CONFIG_FILE, write_config(config))
+    write_whole(folder / CONFIG_FILE, write_config(config))
     write_json(
         folder / RUN_FILE,
         {
@@ -139,7 +139,7 @@ def remove_stale(folder: Path) -> None:
     Args:
         folder: the run folder; no other process may be writing there.
     """
-    for aside in (*folder.glob(".*.tmp"), *folder.glob(f".{WEIGHTS_FILE}.*")):
+    for aside in folder.glob(".*.tmp"):
         aside.unlink(missing_ok=True)
 
 
@@ -206,17 +206,3 @@ def build_run_model(config: RunConfig, preprocessor: Preprocessor) -> JointModel
 def model_channels(preprocessor: Preprocessor) -> Mapping[Modality, int]:
     """Returns the values per step of every modality of steps; a discrete one has one."""
     return preprocessor.channels | dict.fromkeys(preprocessor.discrete, 1)
-
-
-def _write_text(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: could not be written: {error.strerror or error}") from error
-    finally:
-        aside.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from jointspace.data.artefact import read_json, write_json
 from jointspace.errors import RunFolderError, StorageError
 from jointspace.models.checkpoint import load_weights, save_weights
+from jointspace.storage import force_folder, write_whole
 from jointspace.train.optim import parameter_groups
 
 CHECKPOINT_VERSION = 1
@@ -76,13 +77,12 @@ def save_checkpoint(
             shutil.rmtree(stale)
         aside.mkdir(parents=True)
         save_weights(model, aside / _WEIGHTS)
-        _write(aside / _OPTIMIZER, save(_optimizer_tensors(model, optimizer)))
+        write_whole(aside / _OPTIMIZER, save(_optimizer_tensors(model, optimizer)))
         write_json(aside / _STATE, {"version": CHECKPOINT_VERSION, **asdict(state)})
-        _force(aside)
         if final.exists():
             _remove(final)
         aside.rename(final)
-        _force(folder)
+        force_folder(folder)
     except OSError as error:
         raise StorageError(f"{final}: checkpoint not written: {error.strerror or error}") from error
     finally:
@@ -152,18 +152,3 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
         for name, parameter in _trainable(model).items()
         for entry, value in optimizer.state.get(parameter, {}).items()
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _force(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from rich.progress import (
 )
 
 from jointspace.errors import MissingExtraError, StorageError
+from jointspace.storage import write_whole
 
 Record = Mapping[str, Any]
 """One line of the log: numbers and text, and mappings of them; `step` counts the steps done."""
@@ -143,12 +143,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def _truncate(path: Path, last_step: int) -> None:
     kept = [record for record in read_log(path) if record["step"] <= last_step]
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def _numbers(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
