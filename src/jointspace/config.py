@@ -54,7 +54,7 @@ class DataConfig:
 class VisionConfig:
     """The vision tower: a convolutional network that keeps the grid; see `encoders/vision.py`."""
 
-    channels: tuple[int, ...] = (32, 64, 128)
+    channels: tuple[int, ...] = (16, 32, 64)
     width: int = 256
     temporal_layers: int = 1
     dropout: float = 0.1
@@ -107,7 +107,8 @@ class ModelConfig:
     Attributes:
         name: `vision-language` (CLIP-like), `vision-language-action`, or `efficient` (real time).
         embed_dim: width of the joint space.
-        sensors: further modalities beside vision, text and action: `state`, or a feature's name.
+        sensors: further modalities beside vision, text and action: `state` (left out where the
+            data set records none), or a feature's name.
         fusion: how fused queries (such as vision+text -> action) are made; `none` builds no fusion.
     """
 
@@ -188,7 +189,7 @@ class TrainConfig:
         num_threads: torch's intra-op threads; 0 leaves torch's default.
     """
 
-    num_steps: int = 1500
+    num_steps: int = 600
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -197,7 +198,7 @@ class TrainConfig:
     warmup_steps: int = 50
     clip_norm: float = 1.0
     episode_fraction: float = 0.25
-    evaluate_every: int = 150
+    evaluate_every: int = 100
     patience: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"

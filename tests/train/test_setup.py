@@ -312,10 +312,10 @@ def test_a_full_disk_at_the_start_is_one_error(dataset_path, tmp_path, monkeypat
     def full(*args):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(run_folder.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StorageError, match="No space left on device"):
         train(CONFIG, data=dataset_path, out=tmp_path / "run", show_progress=False)
-    assert not list((tmp_path / "run").iterdir())
+    assert not list(tmp_path.glob("run/*"))
 
 
 def tensors_equal(one, two):
@@ -366,3 +366,16 @@ def test_kill_minus_nine_at_any_moment_loses_only_the_steps_since_the_last_check
         assert tensors_equal(last[0] / name, last[1] / name)
     assert tensors_equal(killed / "model.safetensors", straight / "model.safetensors")
     assert not list(killed.rglob(".*"))
+
+
+def test_a_data_set_without_state_trains_without_it_and_says_so(tmp_path):
+    write_lerobot(tmp_path / "data", num_episodes=6, num_frames=12, state_dim=0)
+    result = train(CONFIG, data=tmp_path / "data", out=tmp_path / "run", show_progress=False)
+    assert [str(each) for each in result.findings if each.where == "model.sensors"] == [
+        "note: model.sensors: the data set records no state; the space is trained without it"
+    ]
+    assert load_run(tmp_path / "run").model.modalities == (VISION, TEXT, ACTION)
+    again = train(
+        CONFIG, data=tmp_path / "data", out=tmp_path / "run", resume=True, show_progress=False
+    )
+    assert again.num_steps == CONFIG.train.num_steps

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from jointspace.batch import ACTION, Modality
+from jointspace.batch import ACTION, STATE, Modality
 from jointspace.config import DataConfig, LossConfig, ModelConfig, TextConfig, TrajectoryConfig
 from jointspace.encoders.action import ActionSequenceEncoder, CommandEncoder, DiscreteActionEncoder
 from jointspace.encoders.text import SentenceEncoder, TextEncoder
@@ -144,7 +144,8 @@ _MODELS: Mapping[str, Callable[..., _Towers]] = {
 def _steps(config: ModelConfig, channels: Mapping[Modality, int]) -> dict[Modality, int]:
     """Returns the modalities of steps that the model has, with their channels, actions first."""
     wanted = [] if config.name == "vision-language" else [ACTION]
-    wanted += [Modality(name) for name in config.sensors]
+    # Nearly every robot records its state, so that it is asked for by default; not all do.
+    wanted += [Modality(name) for name in config.sensors if name != STATE or name in channels]
     for modality in wanted:
         if modality not in channels:
             key = "the model's actions" if modality == ACTION else f"model.sensors: '{modality}'"

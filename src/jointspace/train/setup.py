@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from jointspace.batch import Batch
+from jointspace.batch import STATE, Batch
 from jointspace.config import RunConfig, read_config
 from jointspace.data.frames import FrameStore, prepare_frames
 from jointspace.data.open import open_dataset
@@ -152,8 +152,8 @@ def prepare_run(
             train=splits.train,
             config=config.data,
             text=config.model.text,
-            sensors=config.model.sensors,
-            discrete=_discrete(config),
+            sensors=_sensors(config, dataset),
+            discrete=_discrete(config, dataset),
         )
     rows = _Rows(config, dataset, store, preprocessor)
     return PreparedRun(
@@ -214,15 +214,19 @@ class _Rows:
         return samples if training else self._thinned(samples)
 
     def findings(self, train: tuple[int, ...]) -> tuple[Finding, ...]:
+        found = []
+        if len(_sensors(self._config, self._dataset)) < len(self._config.model.sensors):
+            message = "the data set records no state; the space is trained without it"
+            found.append(Finding("note", "model.sensors", message))
         number = self._num_short(train)
-        if not number:
-            return ()
-        window_s = self._config.data.window_s
-        message = (
-            f"{number} of {len(train)} training episodes are shorter than a window of "
-            f"{window_s:g} s; they train as whole episodes only"
-        )
-        return (Finding("note", "data.window_s", message),)
+        if number:
+            window_s = self._config.data.window_s
+            message = (
+                f"{number} of {len(train)} training episodes are shorter than a window of "
+                f"{window_s:g} s; they train as whole episodes only"
+            )
+            found.append(Finding("note", "data.window_s", message))
+        return tuple(found)
 
     def _num_short(self, episodes: tuple[int, ...]) -> int:
         return num_short_episodes(
@@ -288,10 +292,16 @@ def _first_difference(stored: Any, wanted: Any, key: str = "") -> tuple[str, Any
     return None if stored == wanted else (key, stored, wanted)
 
 
-def _discrete(config: RunConfig) -> dict[str, int]:
+def _sensors(config: RunConfig, dataset: RobotDataset) -> tuple[str, ...]:
+    """Returns the configured sensors; the state, which is there by default, only if it is recorded."""
+    has_state = bool(dataset.info.state_names)
+    return tuple(name for name in config.model.sensors if has_state or name != STATE)
+
+
+def _discrete(config: RunConfig, dataset: RobotDataset) -> dict[str, int]:
     """Returns the modalities of integer steps, with the size of their sets."""
     towers = {"action": config.model.action} | dict.fromkeys(
-        config.model.sensors, config.model.sensor
+        _sensors(config, dataset), config.model.sensor
     )
     return {
         name: tower.num_actions
