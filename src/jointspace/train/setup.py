@@ -293,7 +293,7 @@ def _first_difference(stored: Any, wanted: Any, key: str = "") -> tuple[str, Any
 
 
 def _sensors(config: RunConfig, dataset: RobotDataset) -> tuple[str, ...]:
-    """Returns the configured sensors; the state, which is there by default, only if it is recorded."""
+    """Returns the configured sensors; the state, which is a default, only where it is recorded."""
     has_state = bool(dataset.info.state_names)
     return tuple(name for name in config.model.sensors if has_state or name != STATE)
 
