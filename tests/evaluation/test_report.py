@@ -1,6 +1,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,8 @@ def test_the_metrics_file_holds_every_number_with_chance_and_interval(tmp_path, 
         "high": first.recall_at_5.high,
     }
     assert scale["instruction_accuracy"][0]["query"] == "vision"
+    assert scale["matching"][0]["query"] == "vision"
+    assert scale["matching"][0]["auroc"]["chance"] == 0.5
     assert scale["geometry"]["uniformity"].keys() == {"vision", "text", "action"}
     assert (scale["num_rows"], scale["num_texts"], scale["num_episodes"]) == (20, 4, 20)
 
@@ -144,6 +147,18 @@ def test_instructions_are_listed_where_they_are_few(embeddings, evaluation):
     tables = [b for b in accuracy_blocks(evaluation, embeddings) if hasattr(b, "header")]
     assert tables[1].rows[0][0].value == "do thing number 0"
     assert len([b for b in accuracy_blocks(evaluation, None) if hasattr(b, "header")]) == 1
+
+
+def test_matching_stands_beside_the_accuracy_with_its_medians(embeddings, evaluation):
+    table = next(b for b in accuracy_blocks(evaluation, embeddings) if hasattr(b, "header"))
+    cells = dict(zip(table.header, table.rows[0], strict=True))
+    quality = evaluation.matching[VISION]
+    assert cells["match AUROC"].value == number(quality.auroc.value)
+    assert cells["closest wording"].value == number(quality.auroc_closest.value)
+    assert cells["median cosine"].value == f"right {number(quality.median_right)}"
+    without = replace(evaluation, matching={VISION: replace(quality, auroc_closest=None)})
+    table = next(b for b in accuracy_blocks(without, None) if hasattr(b, "header"))
+    assert [row[-2].value for row in table.rows] == ["none", "none"]
 
 
 def test_odd_instructions_can_be_drawn(embeddings):

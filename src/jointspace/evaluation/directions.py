@@ -11,6 +11,7 @@ from jointspace.errors import InputError
 from jointspace.evaluation.accuracy import InstructionAccuracy, instruction_accuracy
 from jointspace.evaluation.alignment import Geometry, measure_geometry
 from jointspace.evaluation.bootstrap import Resampling
+from jointspace.evaluation.matching import MatchQuality, match_quality
 from jointspace.evaluation.products import BlockProduct
 from jointspace.evaluation.relevance import (
     DistinctTexts,
@@ -35,6 +36,7 @@ class Evaluation:
     Attributes:
         retrieval: metrics of each direction, fused queries included.
         accuracy: of every modality and fused query without text: which instruction applies.
+        matching: of the same: how well its cosine with a text tells whether that text applies.
         geometry: alignment, uniformity and gap of the modalities.
         num_rows: rows embedded.
         num_episodes: distinct episodes among them.
@@ -48,6 +50,7 @@ class Evaluation:
 
     retrieval: Mapping[Direction, RetrievalMetrics]
     accuracy: Mapping[Modality, InstructionAccuracy]
+    matching: Mapping[Modality, MatchQuality]
     geometry: Geometry
     num_rows: int
     num_episodes: int
@@ -101,6 +104,7 @@ def evaluate_embeddings(
     return Evaluation(
         retrieval=measure.retrieval,
         accuracy=measure.accuracy,
+        matching=measure.matching,
         geometry=measure_geometry(embeddings),
         num_rows=len(embeddings),
         num_episodes=len(np.unique(embeddings.rows.episode)),
@@ -136,6 +140,7 @@ class _Measurement:
         self.ignore_overlap = ignore_overlap
         self.retrieval: dict[Direction, RetrievalMetrics] = {}
         self.accuracy: dict[Modality, InstructionAccuracy] = {}
+        self.matching: dict[Modality, MatchQuality] = {}
         self.notes: list[str] = []
 
     def run(self) -> None:
@@ -231,6 +236,12 @@ class _Measurement:
             instruction=ids.instruction,
             answers=answers,
             episodes=ids.episode,
+            resampling=self.resampling,
+        )
+        self.matching[direction.query] = match_quality(
+            self.embeddings.take(rows),
+            direction.query,
+            positives=self.positives,
             resampling=self.resampling,
         )
         metrics = query_metrics(scored, answers, episodes=ids.episode, resampling=self.resampling)

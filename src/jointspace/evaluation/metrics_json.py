@@ -18,7 +18,8 @@ def metrics_payload(
 
     Layout: `format`, `version`, `about`, and under `scales` for each name the counts, `retrieval`
     (a list with `query`, `target` and every metric as `value`, `chance`, `low`, `high`),
-    `instruction_accuracy`, `geometry` and `notes`.
+    `instruction_accuracy`, `matching` (the AUROC of right against wrong instructions), `geometry`
+    and `notes`.
 
     Args:
         results: name of the scale of rows, as `windows` or `episodes` -> what was measured.
@@ -48,6 +49,10 @@ def _scale(evaluation: Evaluation) -> dict[str, Any]:
         "instruction_accuracy": [
             {"query": modality, **_plain(accuracy)}
             for modality, accuracy in evaluation.accuracy.items()
+        ],
+        "matching": [
+            {"query": modality, **_plain(quality)}
+            for modality, quality in evaluation.matching.items()
         ],
         "geometry": {
             "pairs": [
