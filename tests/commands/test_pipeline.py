@@ -138,3 +138,13 @@ def test_embedding_writes_a_row_for_each_window_of_the_data_set(data, run_folder
 def test_a_folder_that_is_no_run_is_named(data, tmp_path, capsys):
     assert cli.main(["evaluate", str(tmp_path), "--data", str(data)]) == 2
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_whole_episodes_are_measured_against_text_alone_since_their_length_would_match_the_rest(
+    evaluated,
+):
+    episodes = evaluated.results["episodes"]
+    assert episodes.retrieval
+    assert all("text" in (d.query, d.target) for d in episodes.retrieval)
+    assert any("duration" in note for note in episodes.notes)
+    assert any("text" not in (d.query, d.target) for d in evaluated.results["windows"].retrieval)

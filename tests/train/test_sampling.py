@@ -61,3 +61,7 @@ def test_augmentation_and_dropout_differ_from_step_to_step_and_repeat():
     seeds = [torch_seed(step, seed=3) for step in (0, 1, 0)]
     assert seeds[0] == seeds[2] != seeds[1]
     assert torch_seed(0, seed=4) != seeds[0]
+
+
+def test_a_single_episode_trains_by_its_windows_alone():
+    assert {rows(step, num_episodes=1).kind for step in range(8)} == {"windows"}

@@ -158,6 +158,12 @@ def test_training_rows_are_augmented_and_validation_rows_are_not(dataset_path, t
         np.testing.assert_array_equal(plain[modality].values, same[modality].values)
 
 
+@pytest.fixture
+def single_rows(monkeypatch):
+    monkeypatch.setattr("jointspace.train.setup._check_rows", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("single_rows")
 def test_a_continued_run_keeps_its_stored_splits_and_preprocessing(dataset_path, tmp_path):
     out = tmp_path / "run"
     prepare(dataset_path, out).create()
@@ -173,6 +179,7 @@ def test_a_continued_run_keeps_its_stored_splits_and_preprocessing(dataset_path,
     assert prepared.preprocessor.normalisers[ACTION].centre[0] == 12.5
 
 
+@pytest.mark.usefixtures("single_rows")
 def test_too_many_validation_rows_are_thinned_evenly(dataset_path, tmp_path, monkeypatch):
     whole = prepare(dataset_path, tmp_path / "run").validation_episodes
     monkeypatch.setattr("jointspace.train.setup.MAX_ROWS", 1)
@@ -379,3 +386,11 @@ def test_a_data_set_without_state_trains_without_it_and_says_so(tmp_path):
         CONFIG, data=tmp_path / "data", out=tmp_path / "run", resume=True, show_progress=False
     )
     assert again.num_steps == CONFIG.train.num_steps
+
+
+def test_a_split_with_a_single_row_is_refused_before_anything_is_written(tmp_path):
+    write_lerobot(tmp_path / "data", num_episodes=3, num_frames=12, fps=10)
+    alone = configured(data={"window_s": 1.2, "validation_fraction": 0.34, "test_fraction": 0.34})
+    with pytest.raises(InputError, match="the training split has a single row: two windows"):
+        train(alone, data=tmp_path / "data", out=tmp_path / "run", show_progress=False)
+    assert not (tmp_path / "run").exists()

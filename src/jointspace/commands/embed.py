@@ -14,6 +14,7 @@ from jointspace.commands.arguments import Embed
 from jointspace.commands.opened_run import open_run
 from jointspace.commands.progress import progress_bar
 from jointspace.data.samples import SampleSet
+from jointspace.data.windows import num_short_episodes
 from jointspace.evaluation.embedding import embed_samples
 from jointspace.storage import write_whole
 
@@ -27,19 +28,22 @@ class Embedded:
         num_rows: its rows.
         embed_dim: width of the vectors.
         modalities: columns of vectors, by name.
+        left_out: what of the data set has no row, and why.
     """
 
     file: Path
     num_rows: int
     embed_dim: int
     modalities: tuple[str, ...]
+    left_out: tuple[str, ...]
 
     def render(self) -> str:
-        """Returns one line for a reader."""
-        return (
+        """Returns a line for a reader, below what was left out."""
+        written = (
             f"{self.num_rows} rows of {self.embed_dim} numbers, {', '.join(self.modalities)}: "
             f"{self.file}"
         )
+        return "\n".join([*self.left_out, written])
 
     def to_json(self) -> dict[str, Any]:
         """Returns the same for a program."""
@@ -48,6 +52,7 @@ class Embedded:
             "num_rows": self.num_rows,
             "embed_dim": self.embed_dim,
             "modalities": list(self.modalities),
+            "left_out": list(self.left_out),
         }
 
 
@@ -64,6 +69,11 @@ def run(arguments: Embed) -> Embedded:
         StorageError: the file could not be written.
     """
     opened = open_run(arguments.run, data=arguments.data)
+    num_short = num_short_episodes(
+        [episode.num_frames for episode in opened.dataset.episodes],
+        fps=opened.dataset.info.fps,
+        window_s=opened.run.preprocessor.window_s,
+    )
     samples = SampleSet.of_windows(
         opened.dataset,
         opened.store,
@@ -78,6 +88,10 @@ def run(arguments: Embed) -> Embedded:
         num_rows=len(embeddings),
         embed_dim=opened.embedder.embed_dim,
         modalities=tuple(str(m) for m in embeddings.modalities),
+        left_out=(
+            *opened.left_out,
+            *([f"{num_short} episodes are shorter than a window"] if num_short else []),
+        ),
     )
 
 

@@ -1,13 +1,13 @@
 """`jointspace evaluate`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 
-from jointspace.batch import Embeddings
+from jointspace.batch import TEXT, Embeddings
 from jointspace.commands.arguments import Evaluate
 from jointspace.commands.opened_run import OpenedRun, open_run
 from jointspace.commands.progress import progress_bar
@@ -77,6 +77,10 @@ def run(arguments: Evaluate) -> Evaluated:
         )
     embeddings = _embeddings(opened, positions)
     results = {name: evaluate_embeddings(each) for name, each in embeddings.items()}
+    if "windows" in results:
+        results["episodes"] = _without_duration(results["episodes"])
+        if not results["episodes"].retrieval:
+            del results["episodes"], embeddings["episodes"]
     about = _about(arguments, opened)
     files = write_report(
         results,
@@ -86,6 +90,18 @@ def run(arguments: Evaluate) -> Evaluated:
         about=about,
     )
     return Evaluated(results, about, files)
+
+
+def _without_duration(episodes: Evaluation) -> Evaluation:
+    """Keeps of whole episodes the directions that search text or are searched by text alone.
+
+    Pictures and readings of a whole episode share its duration, which would match them by itself.
+    """
+    return replace(
+        episodes,
+        retrieval={d: m for d, m in episodes.retrieval.items() if TEXT in {d.query, d.target}},
+        notes=(*episodes.notes, "directions without text: left out, duration would match episodes"),
+    )
 
 
 def _embeddings(opened: OpenedRun, positions: tuple[int, ...]) -> dict[str, Embeddings]:
@@ -114,6 +130,7 @@ def _about(arguments: Evaluate, opened: OpenedRun) -> dict[str, str]:
         "run": str(arguments.run),
         "data set": f"{arguments.data} ({info.format}, {info.robot_type})",
         "split": f"{arguments.split}, by {opened.run.config.data.split}",
+        "left out": "; ".join(opened.left_out) or "nothing",
         "model": f"{model.name}, {model.embed_dim} dimensions",
         "jointspace": opened.run.jointspace_version,
     }

@@ -28,6 +28,11 @@ class OpenedRun:
     dataset: RobotDataset
     store: FrameStore | None
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What of the data set cannot be used, and why."""
+        return tuple(str(each) for each in self.dataset.findings if each.severity == "skipped")
+
 
 def open_run(folder: Path, *, data: Path) -> OpenedRun:
     """Opens a run folder and a data set for it.

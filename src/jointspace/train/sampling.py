@@ -48,12 +48,17 @@ def step_rows(
         num_windows: windows to choose from; 0 if there are none.
         num_episodes: whole episodes to choose from.
         batch_size: rows of a step; fewer where fewer exist.
-        episode_fraction: share of the steps that train on whole episodes.
+        episode_fraction: share of the steps that train on whole episodes; none do where there is
+            only one episode.
 
     Returns:
         The same rows for the same arguments, whatever was asked for before.
     """
-    fraction = 1.0 if num_windows == 0 else episode_fraction
+    fraction = episode_fraction
+    if num_windows == 0:
+        fraction = 1.0
+    elif num_episodes < 2 <= num_windows:
+        fraction = 0.0  # a single row has nothing to be compared with
     before = math.floor(step * fraction)
     is_episode_step = math.floor((step + 1) * fraction) > before
     count, total = (before, num_episodes) if is_episode_step else (step - before, num_windows)

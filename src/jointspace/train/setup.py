@@ -18,7 +18,7 @@ from jointspace.data.samples import SampleSet
 from jointspace.data.schema import Finding, RobotDataset
 from jointspace.data.splits import Splits, load_splits, split_dataset
 from jointspace.data.windows import num_short_episodes
-from jointspace.errors import ConfigError, RunFolderError
+from jointspace.errors import ConfigError, InputError, RunFolderError
 from jointspace.models.embed import TorchEmbedder
 from jointspace.models.joint import JointModel
 from jointspace.models.run_folder import (
@@ -156,7 +156,7 @@ def prepare_run(
             discrete=_discrete(config, dataset),
         )
     rows = _Rows(config, dataset, store, preprocessor)
-    return PreparedRun(
+    run = PreparedRun(
         config=config,
         folder=out,
         exists=exists,
@@ -171,6 +171,24 @@ def prepare_run(
         ),
         findings=dataset.findings + rows.findings(splits.train),
     )
+    _check_rows("training", run.train_windows, run.train_episodes, cure="record more episodes")
+    if run.validation_episodes is not None:
+        _check_rows(
+            "validation",
+            run.validation_windows,
+            run.validation_episodes,
+            cure="raise data.validation_fraction, or set it to 0 to train without",
+        )
+    return run
+
+
+def _check_rows(split: str, windows: SampleSet | None, episodes: SampleSet, *, cure: str) -> None:
+    """Refuses a split in which nothing can be compared, before anything is written."""
+    if max(len(episodes), 0 if windows is None else len(windows)) < 2:
+        raise InputError(
+            f"the {split} split has a single row: two windows or episodes are needed to compare; "
+            f"{cure}"
+        )
 
 
 class _Rows:
@@ -218,6 +236,9 @@ class _Rows:
         if len(_sensors(self._config, self._dataset)) < len(self._config.model.sensors):
             message = "the data set records no state; the space is trained without it"
             found.append(Finding("note", "model.sensors", message))
+        if len(train) == 1:
+            message = "one training episode: no step trains on whole episodes"
+            found.append(Finding("warning", "data.split", message))
         number = self._num_short(train)
         if number:
             window_s = self._config.data.window_s
