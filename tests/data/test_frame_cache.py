@@ -4,6 +4,8 @@ import threading
 import time
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jointspace.data.frame_cache import cache_key, default_cache_dir, remove_stale, write_frames
@@ -122,3 +124,59 @@ def test_the_cache_folder_can_be_named(monkeypatch, tmp_path):
     assert default_cache_dir() == tmp_path
     monkeypatch.delenv("JOINTSPACE_CACHE")
     assert default_cache_dir().parts[-3:] == (".cache", "jointspace", "frames")
+
+
+def _table(file, cells):
+    pq.write_table(pa.table({"image": pa.array(cells, _CELL)}), file)
+    return file
+
+
+_CELL = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_pictures_that_a_table_only_names_are_part_of_its_key(tmp_path, content):
+    table = _table(
+        tmp_path / "t.parquet",
+        [{"bytes": b"png", "path": "0.png"}, {"bytes": content, "path": "1.png"}, None],
+    )
+    roots = [tmp_path / name for name in ("a", "b")]
+    for root in roots:
+        root.mkdir()
+        for name in ("0.png", "1.png"):
+            (root / name).write_bytes(b"old")
+            os.utime(root / name, ns=(1, 1))
+
+    def key(root=roots[0]):
+        return cache_key(table, column="image", image_px=64, root=root)
+
+    first = key()
+    assert key() == first
+    (roots[0] / "0.png").write_bytes(b"not the picture of any row")
+    assert key() == first
+    keys = {first, key(roots[1])}
+    os.utime(roots[0] / "1.png", ns=(2, 2))
+    keys.add(key())
+    (roots[0] / "1.png").write_bytes(b"longer")
+    os.utime(roots[0] / "1.png", ns=(1, 1))
+    keys.add(key())
+    (roots[0] / "1.png").unlink()
+    keys.add(key())
+    assert len(keys) == 5
+
+
+def test_embedded_pictures_have_one_key_wherever_the_table_lies(tmp_path):
+    table = _table(tmp_path / "t.parquet", [{"bytes": b"png", "path": "0.png"}])
+    (tmp_path / "0.png").write_bytes(b"other")
+    key = cache_key(table, column="image", image_px=64)
+    for root in (tmp_path, tmp_path / "nowhere"):
+        assert cache_key(table, column="image", image_px=64, root=root) == key
+
+
+def test_bare_bytes_and_broken_tables_have_a_key(tmp_path):
+    bare, broken = tmp_path / "bare.parquet", tmp_path / "broken.parquet"
+    pq.write_table(pa.table({"image": pa.array([b"png"])}), bare)
+    broken.write_bytes(b"PAR1 no table")
+    for file in (bare, broken):
+        key = cache_key(file, column="image", image_px=64)
+        assert cache_key(file, column="image", image_px=64, root=tmp_path) == key

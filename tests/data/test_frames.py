@@ -4,6 +4,7 @@ from dataclasses import replace
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from jointspace.data.frames import decode_span, prepare_frames, resize_frame
 from jointspace.data.open import open_dataset
@@ -302,6 +303,18 @@ def test_a_file_that_vanishes_after_opening_leaves_its_episode_out(tmp_path):
     kept, _ = prepare_frames(dataset, image_px=16)
     assert [e.index for e in kept.episodes] == [1]
     assert "cannot be read: No such file" in _skipped(kept)[0]
+
+
+def test_replaced_pictures_beside_a_table_are_decoded_again(tmp_path):
+    data = tmp_path / "data"
+    written = write_lerobot(data, num_episodes=1, num_frames=3, images_in_table=True)
+    cells = [{"bytes": None, "path": f"{i}.png"} for i in range(3)]
+    written.change_column(CAMERA, cells)
+    for shade in (60, 200):
+        for cell in cells:
+            Image.new("RGB", (16, 16), (shade, shade, shade)).save(data / cell["path"])
+        _, store = prepare_frames(open_dataset(data), image_px=16, cache_dir=tmp_path / "cache")
+        assert (store.frames(0, CAMERA) == shade).all()
 
 
 # --- real data ------------------------------------------------------------------------------------

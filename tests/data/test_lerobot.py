@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jointspace.data.lerobot import read_lerobot
+from jointspace.data.lerobot_meta import read_lerobot_meta
 from jointspace.data.open import open_dataset
 from jointspace.data.schema import ImageSpan, VideoSpan
 from jointspace.errors import DataError
@@ -492,3 +493,61 @@ def test_irregular_timestamps_do_not_change_which_frame_belongs_to_a_step(sample
 
 def test_the_instructions_of_the_factory_are_two():
     assert len(set(INSTRUCTIONS)) == 2
+
+
+# --- empty columns, and what pandas makes of missing numbers --------------------------------------
+
+
+def _empty_column(written, name, rows, *, episode):
+    written.change_column(name, pa.array(rows, pa.list_(pa.float32())), episode=episode)
+
+
+@pytest.mark.parametrize("rows", [[None] * 4, [[]] * 4, [None, [], None, []]])
+@pytest.mark.parametrize("episodes", [[1], [0, 1]])
+def test_a_sensor_without_a_number_is_dropped(tmp_path, rows, episodes):
+    sensors = {"observation.force": 3, "observation.effort": 2}
+    written = write_lerobot(tmp_path, num_episodes=2, num_frames=4, sensors=sensors)
+    for i in episodes:
+        _empty_column(written, "observation.effort", rows, episode=i)
+    dataset = read_lerobot(tmp_path)
+    assert dataset.info.sensors == {"observation.force": 3}
+    assert len(dataset.episodes) == 2
+    (message,) = _messages(dataset, "warning")
+    assert message.startswith("observation.effort: not of one width in every episode")
+
+
+@pytest.mark.parametrize("name", ["action", "observation.state"])
+@pytest.mark.parametrize("row", [None, []])
+def test_an_action_or_state_without_a_number_is_a_clear_error(tmp_path, name, row):
+    written = write_lerobot(tmp_path, num_episodes=2, num_frames=4)
+    _empty_column(written, name, [row] * 4, episode=1)
+    with pytest.raises(DataError, match=rf"000001\.parquet: column '{name}' is null or an empty"):
+        read_lerobot(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["chunk_index", "file_index", "from_timestamp", "to_timestamp"])
+def test_a_place_that_is_nan_means_that_the_episode_lacks_the_camera(tmp_path, part):
+    write_lerobot(tmp_path, version="v3.0", num_episodes=3, num_frames=4)
+    file = tmp_path / "meta" / "episodes" / "chunk-000" / "file-000.parquet"
+    rows = pq.read_table(file).to_pylist()
+    for row in rows:  # one missing number makes floats of a column of integers
+        for key in ("episode_index", "length", f"videos/{CAMERA}/chunk_index"):
+            row[key] = float(row[key])
+        row[f"videos/{CAMERA}/file_index"] = float(row[f"videos/{CAMERA}/file_index"])
+    rows[1][f"videos/{CAMERA}/{part}"] = float("nan")
+    pq.write_table(pa.Table.from_pylist(rows[::-1]), file)
+    episodes = read_lerobot(tmp_path).episodes
+    assert [set(e.videos) for e in episodes] == [{CAMERA}, set(), {CAMERA}]
+    meta = read_lerobot_meta(tmp_path).episodes
+    assert [(i, meta[i].length) for i in sorted(meta)] == [(0, 4), (1, 4), (2, 4)]
+
+
+def test_a_length_that_is_no_whole_number_is_unknown(tmp_path):
+    write_lerobot(tmp_path, version="v3.0", num_episodes=3, num_frames=4)
+    file = tmp_path / "meta" / "episodes" / "chunk-000" / "file-000.parquet"
+    rows = pq.read_table(file).to_pylist()
+    for row, length in zip(rows, (float("nan"), 4.0, 4.5), strict=True):
+        row["length"] = length
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    meta = read_lerobot_meta(tmp_path).episodes
+    assert [meta[i].length for i in range(3)] == [None, 4, None]

@@ -5,10 +5,13 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
 from jointspace.errors import StorageError
@@ -19,6 +22,7 @@ RESIZE_VERSION = 1
 
 _HASHED_WHOLE_BYTES = 8 << 20
 _HASHED_PART_BYTES = 1 << 20
+_ROWS_AT_ONCE = 64
 _STALE_S = 24 * 3600
 _HEADER_BYTES = 128
 _TEMPORARY = ".part"
@@ -30,15 +34,17 @@ def default_cache_dir() -> Path:
     return Path(named) if named else Path.home() / ".cache" / "jointspace" / "frames"
 
 
-def cache_key(path: Path, *, column: str, image_px: int) -> str:
+def cache_key(path: Path, *, column: str, image_px: int, root: Path | None = None) -> str:
     """Names the frames of a file by its content, so that copies share them and changes do not.
 
     Large files are known by size, time of change, and both ends (where a video keeps its index).
+    Pictures that a table only names are known by place, size and time of change.
 
     Args:
         path: the video or table.
         column: the column of pictures in a table; empty for a video.
         image_px: side of the resized frames.
+        root: folder that the pictures named in a table are relative to; None for a video.
 
     Returns:
         A hexadecimal name.
@@ -53,6 +59,9 @@ def cache_key(path: Path, *, column: str, image_px: int) -> str:
             digest.update(file.read(_HASHED_PART_BYTES))
             file.seek(-_HASHED_PART_BYTES, os.SEEK_END)
             digest.update(file.read())
+    if column and root is not None:
+        for picture in _loose_pictures(path, column, root):
+            digest.update(_identity(picture))
     return digest.hexdigest()[:32]
 
 
@@ -105,6 +114,38 @@ def remove_stale(folder: Path) -> None:
         with contextlib.suppress(OSError):  # another process may remove it first
             if time.time() - file.stat().st_mtime > _STALE_S:
                 file.unlink()
+
+
+def _loose_pictures(path: Path, column: str, root: Path) -> Iterator[Path]:
+    """The files of the rows that hold no picture themselves; none where the table is unreadable."""
+    # Where the table cannot be read, decoding reports what is wrong.
+    with contextlib.suppress(OSError, pa.ArrowException), pq.ParquetFile(path) as parquet:
+        # Names are cheap to read. Writers keep them beside embedded pictures too, which need not be
+        # read when nothing of that name is there to be decoded instead.
+        names: set[str] = set()
+        for batch in parquet.iter_batches(columns=[f"{column}.path"]):
+            if batch.num_columns:
+                names.update(n for n in _field(batch.column(0), "path").to_pylist() if n)
+        if not any((root / name).exists() for name in names):
+            return
+        for batch in parquet.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[column]):
+            cells = batch.column(0)
+            # A writer that saw no bytes at all leaves their type open: null.
+            content = _field(cells, "bytes").cast(pa.large_binary())
+            loose = pc.equal(pc.fill_null(pc.binary_length(content), 0), 0)
+            yield from (root / n for n in _field(cells, "path").filter(loose).to_pylist() if n)
+
+
+def _field(cells: pa.Array, name: str) -> pa.Array:
+    return pc.struct_field(cells, name)
+
+
+def _identity(file: Path) -> bytes:
+    try:
+        status = file.stat()
+        return f"{file.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode()
+    except (OSError, ValueError):  # missing, or no possible name
+        return f"{file} missing\n".encode()
 
 
 def _header(shape: tuple[int, ...]) -> bytes:

@@ -293,7 +293,8 @@ def _fill_one(
             reasons.append(error.cause)
 
     try:
-        key = cache_key(span.path, column=_source(span)[1], image_px=image_px)
+        root = span.root if isinstance(span, ImageSpan) else None
+        key = cache_key(span.path, column=_source(span)[1], image_px=image_px, root=root)
     except OSError as error:
         return _Source(folder, 0, f"cannot be read: {error.strerror}")
     file = folder / f"{key}.npy"

@@ -205,11 +205,12 @@ def _episode(row: Mapping[str, Any]) -> EpisodeMeta:
     videos = {}
     for key, chunk in row.items():
         camera = key.removeprefix("videos/").removesuffix("/chunk_index")
-        if key != f"videos/{camera}/chunk_index" or chunk is None:
+        if key != f"videos/{camera}/chunk_index":
             continue
-        place = [row.get(f"videos/{camera}/{part}") for part in _PLACE_PARTS]
-        number, start_s, stop_s = place
-        if number is not None and start_s is not None and stop_s is not None:
+        place = [chunk, *(row.get(f"videos/{camera}/{part}") for part in _PLACE_PARTS)]
+        # pandas writes NaN where an episode lacks a camera, and makes floats of the other numbers.
+        if all(_is_finite(part) for part in place):
+            number, start_s, stop_s = place[1:]
             videos[camera] = VideoPlace(int(chunk), int(number), float(start_s), float(stop_s))
     length = _integer(row.get("length"), default=-1)
     return EpisodeMeta(
@@ -223,7 +224,14 @@ _PLACE_PARTS = ("file_index", "from_timestamp", "to_timestamp")
 
 
 def _integer(value: Any, *, default: int) -> int:
+    """The whole number, also where pandas made a float of it because another row has none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _first_line(error: Exception) -> str:

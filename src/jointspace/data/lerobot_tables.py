@@ -182,7 +182,8 @@ def to_matrix(column: pa.ChunkedArray, *, file: Path, name: str) -> Float32[np.n
         One row per row of the table.
 
     Raises:
-        DataError: rows of different lengths, lists of lists, or something that is no number.
+        DataError: rows of different lengths, no number in any row, lists of lists, or something
+            that is no number.
     """
     array = _plain(column)
     if not len(array):  # writers leave the type of an empty column open
@@ -204,9 +205,15 @@ def to_matrix(column: pa.ChunkedArray, *, file: Path, name: str) -> Float32[np.n
             f"column '{name}' has {lengths[odd[0]]} numbers in row {odd[0]}, {width} in others; "
             "expected the same number in every step",
         )
+    if not width:  # neither an action nor a sensor of no dimensions can be learnt from
+        raise DataError(
+            file,
+            f"column '{name}' is null or an empty list in each of {len(array)} rows; expected a "
+            "list of numbers in every step",
+        )
     matrix = np.full((len(array), width), np.nan, dtype=np.float32)
     present = pc.is_valid(array).to_numpy(zero_copy_only=False)
-    matrix[present] = _to_float32(pc.list_flatten(array)).reshape(-1, width)
+    matrix[present] = _to_float32(pc.list_flatten(array)).reshape(int(present.sum()), width)
     return matrix
 
 
