@@ -149,6 +149,67 @@ def test_copies_are_found_by_their_numbers_and_still_episodes_are_no_copies():
     assert duplicate_groups(episodes) == (0, 1, 0, 3, 4, 5)
 
 
+def test_copies_with_a_constant_action_are_found_by_their_moving_state():
+    still = np.zeros((12, 3), dtype=np.float32)
+    moving = np.linspace(0, 1, 12, dtype=np.float32)[:, None]
+    episodes = [
+        make_episode(0, action=still, state=moving),
+        make_episode(1, action=still, state=2 * moving),
+        make_episode(2, action=still, state=moving),
+        make_episode(3, action=still, state=np.ones_like(moving)),
+        make_episode(4, action=still, state=np.ones_like(moving)),
+    ]
+    assert duplicate_groups(episodes) == (0, 1, 0, 3, 4)
+
+
+def test_episodes_that_are_equal_only_end_to_end_are_no_copies():
+    rows = np.arange(24, dtype=np.float32)
+    episodes = [
+        make_episode(0, action=rows[:12].reshape(4, 3), state=rows[12:].reshape(4, 3)),
+        make_episode(1, action=rows[:16].reshape(4, 4), state=rows[16:].reshape(4, 2)),
+    ]
+    assert duplicate_groups(episodes) == (0, 1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_instructions_that_share_a_copy_are_held_out_together(seed):
+    # Episode i has instruction i; copies link 0-4-2 and 1-3, and episode 10 has no instruction.
+    ids = [0, 1, 2, 3, 4, 5, 6, 4, 2, 3, -1, -1]
+    groups = [0, 1, 2, 3, 4, 5, 6, 0, 4, 1, 5, 11]
+    splits = split_by_instruction(
+        ids, groups=groups, validation_fraction=0.25, test_fraction=0.25, seed=seed
+    )
+    components = [{0, 4, 2, 7, 8}, {1, 3, 9}, {5, 10}, {6}]
+    for part in (splits.train, splits.validation, splits.test):
+        assert all(part_of <= set(part) or not part_of & set(part) for part_of in components)
+    assert 11 in splits.train
+    for part in (splits.validation, splits.test):
+        assert sum(component <= set(part) for component in components) == 1
+
+
+def test_instructions_joined_by_copies_count_as_one():
+    message = "no test episodes: 2 distinct instructions without copies of each other's episodes"
+    with pytest.raises(InputError, match=message):
+        split_by_instruction([0, 1, 2, 1], groups=[0, 1, 2, 0], **ASK)
+    with pytest.raises(InputError, match="groups: got 1 for 3 episodes"):
+        split_by_instruction([0, 1, 2], groups=[0], **ASK)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_split_by_instruction_keeps_copies_under_other_words_together(seed):
+    # Recordings 0..3 occur twice, each time under other words.
+    episodes = [make_episode(i, seed=i % 4, instruction=f"words {i}") for i in range(8)]
+    splits = split_dataset(
+        make_dataset(episodes),
+        config=DataConfig(
+            split="instruction", validation_fraction=0.25, test_fraction=0.25, split_seed=seed
+        ),
+    )
+    for part in (splits.train, splits.validation, splits.test):
+        assert {(e + 4) % 8 for e in part} == set(part)
+    assert [len(p) for p in (splits.train, splits.validation, splits.test)] == [4, 2, 2]
+
+
 def test_a_data_set_is_split_as_its_configuration_says():
     texts = ["b", "a", "c", "", "a"]
     episodes = [make_episode(i, instruction=texts[i % 5]) for i in range(20)]
@@ -189,12 +250,53 @@ def test_another_data_set_is_refused(tmp_path):
         load_splits(tmp_path / "splits.json", others)
 
 
+@pytest.mark.parametrize("changed", ["action", "state"])
+def test_another_data_set_of_equal_lengths_is_refused(tmp_path, changed):
+    state = np.ones((12, 2), dtype=np.float32)
+    dataset = make_dataset([make_episode(i, state=state) for i in range(10)], state_dim=2)
+    path = tmp_path / "splits.json"
+    save_splits(path, split_dataset(dataset, config=DataConfig()), dataset)
+    values = getattr(dataset.episodes[6], changed).copy()
+    values[3, 1] += 1
+    altered = replace(dataset.episodes[6], **{changed: values})
+    others = replace(dataset, episodes=(*dataset.episodes[:6], altered, *dataset.episodes[7:]))
+    with pytest.raises(DataError, match=r"episode 6 has other actions .*; this is another data"):
+        load_splits(path, others)
+
+
+def test_missing_episodes_are_refused_only_where_training_goes_on(tmp_path):
+    dataset = make_dataset([make_episode(i) for i in range(40)])
+    splits = split_dataset(dataset, config=DataConfig())
+    path = tmp_path / "splits.json"
+    save_splits(path, splits, dataset)
+
+    def without(*gone):
+        return replace(dataset, episodes=tuple(e for e in dataset.episodes if e.index not in gone))
+
+    assert load_splits(path, dataset, to_train=True) == splits
+    load_splits(path, without(splits.test[0]), to_train=True)
+    gone = sorted([splits.train[2], splits.validation[0]])
+    load_splits(path, without(*gone))
+    with pytest.raises(DataError, match=rf"2 of the .* usable: {gone[0]}, {gone[1]}; the run"):
+        load_splits(path, without(*gone), to_train=True)
+    with pytest.raises(DataError, match=r"25 of the .* and 5 more; the run cannot be continued"):
+        load_splits(path, without(*splits.train[:25]), to_train=True)
+
+
+def test_splits_of_one_format_hold_for_the_other(samples_dir, tmp_path):
+    old = open_dataset(samples_dir / "cr5_small_v21")
+    new = open_dataset(samples_dir / "cr5_small_v30")
+    splits = split_dataset(old, config=DataConfig())
+    save_splits(tmp_path / "splits.json", splits, old)
+    assert load_splits(tmp_path / "splits.json", new, to_train=True) == splits
+
+
 def test_a_splits_file_of_another_version_is_refused(tmp_path):
     dataset = make_dataset([make_episode(i) for i in range(10)])
     path = tmp_path / "splits.json"
     save_splits(path, split_dataset(dataset, config=DataConfig()), dataset)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
-    with pytest.raises(RunFolderError, match="format version 99, this jointspace reads 1"):
+    with pytest.raises(RunFolderError, match="format version 99, this jointspace reads 2"):
         load_splits(path, dataset)
 
 

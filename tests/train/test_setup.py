@@ -394,3 +394,13 @@ def test_a_split_with_a_single_row_is_refused_before_anything_is_written(tmp_pat
     with pytest.raises(InputError, match="the training split has a single row: two windows"):
         train(alone, data=tmp_path / "data", out=tmp_path / "run", show_progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_continued_without_an_episode_it_trains_on(tmp_path):
+    written = write_lerobot(tmp_path / "data", num_episodes=6, num_frames=12)
+    out = tmp_path / "run"
+    prepare(tmp_path / "data", out).create()
+    gone = json.loads((out / "splits.json").read_text())["train"][0]
+    written.video(gone).unlink()
+    with pytest.raises(DataError, match=rf"missing or no longer usable: {gone};.*cannot be conti"):
+        prepare(tmp_path / "data", out, resume=True)

@@ -12,8 +12,11 @@ from jointspace.data.artefact import read_json, write_json
 from jointspace.data.schema import Episode, RobotDataset
 from jointspace.errors import DataError, InputError
 
-SPLITS_VERSION = 1
-"""Format of `splits.json`."""
+SPLITS_VERSION = 2
+"""Format of `splits.json`; version 1 had no digests, and cannot tell data sets apart."""
+
+MAX_NAMED = 20
+"""Missing episodes that an error names; it counts the rest."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,21 @@ def split_dataset(dataset: RobotDataset, *, config: DataConfig) -> Splits:
     """
     ids = {text: number for number, text in enumerate(dataset.instructions)}
     instruction_ids = [ids.get(e.instruction, -1) for e in dataset.episodes]
+    groups = duplicate_groups(dataset.episodes)
     if config.split == "instruction":
         return split_by_instruction(
             instruction_ids,
             validation_fraction=config.validation_fraction,
             test_fraction=config.test_fraction,
             seed=config.split_seed,
+            groups=groups,
         )
     return split_by_episode(
         instruction_ids,
         validation_fraction=config.validation_fraction,
         test_fraction=config.test_fraction,
         seed=config.split_seed,
-        groups=duplicate_groups(dataset.episodes),
+        groups=groups,
     )
 
 
@@ -95,11 +100,8 @@ def split_by_episode(
         InputError: impossible fractions, lengths that differ, or too few episodes to fill every
             split.
     """
-    names = range(len(instruction_ids)) if groups is None else groups
-    if len(names) != len(instruction_ids):
-        raise InputError(f"groups: got {len(names)} for {len(instruction_ids)} episodes")
     members: dict[int, list[int]] = {}
-    for episode, group in enumerate(names):
+    for episode, group in enumerate(_checked_groups(groups, len(instruction_ids))):
         members.setdefault(group, []).append(episode)
     num_validation, num_test = _held_out(
         len(members), validation_fraction, test_fraction, what="episodes"
@@ -124,41 +126,54 @@ def split_by_episode(
 
 
 def split_by_instruction(
-    instruction_ids: Sequence[int], *, validation_fraction: float, test_fraction: float, seed: int
+    instruction_ids: Sequence[int],
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+    groups: Sequence[int] | None = None,
 ) -> Splits:
     """Holds out whole instructions: every episode of a held-out instruction is in the same split.
 
     Args:
-        instruction_ids: instruction of every episode; episodes without one (-1) are trained on.
+        instruction_ids: instruction of every episode; episodes without one (-1) are trained on,
+            except copies of an episode with one, which go where that one goes.
         validation_fraction: share of the instructions for validation.
         test_fraction: share of the instructions for test.
         seed: which ones.
+        groups: instructions that have episodes of one group (copies of each other) go to one split,
+            counted as one instruction; None puts every episode in its own group.
 
     Returns:
         The splits.
 
     Raises:
-        InputError: impossible fractions, or too few distinct instructions to fill every split.
+        InputError: impossible fractions, lengths that differ, or too few distinct instructions to
+            fill every split.
     """
-    distinct = sorted({i for i in instruction_ids if i >= 0})
+    joined = _join_instructions(instruction_ids, _checked_groups(groups, len(instruction_ids)))
+    distinct = sorted({i for i in joined if i >= 0})
+    what = "distinct instructions"
+    if len(distinct) < len({i for i in instruction_ids if i >= 0}):
+        what += " without copies of each other's episodes"
     num_validation, num_test = _held_out(
-        len(distinct), validation_fraction, test_fraction, what="distinct instructions"
+        len(distinct), validation_fraction, test_fraction, what=what
     )
     order = np.random.default_rng(seed).permutation(distinct).tolist()
     test = set(order[:num_test])
     validation = set(order[num_test : num_test + num_validation])
     return Splits(
-        tuple(e for e, i in enumerate(instruction_ids) if i not in test | validation),
-        tuple(e for e, i in enumerate(instruction_ids) if i in validation),
-        tuple(e for e, i in enumerate(instruction_ids) if i in test),
+        tuple(e for e, i in enumerate(joined) if i not in test | validation),
+        tuple(e for e, i in enumerate(joined) if i in validation),
+        tuple(e for e, i in enumerate(joined) if i in test),
     )
 
 
 def duplicate_groups(episodes: Sequence[Episode]) -> tuple[int, ...]:
     """Finds episodes that are copies of each other: equal actions and states, value for value.
 
-    Published data sets hold the same recording twice, once per split. An episode whose action never
-    changes is no evidence of a copy and stands alone.
+    Published data sets hold the same recording twice, once per split. An episode in which neither
+    action nor state ever changes is no evidence of a copy and stands alone.
 
     Args:
         episodes: the episodes.
@@ -166,23 +181,20 @@ def duplicate_groups(episodes: Sequence[Episode]) -> tuple[int, ...]:
     Returns:
         For each episode the position of the first episode that it equals; its own if there is none.
     """
-    first: dict[bytes, int] = {}
+    first: dict[str, int] = {}
     groups = []
     for position, episode in enumerate(episodes):
-        if not np.ptp(episode.action, axis=0).any():
-            groups.append(position)
-            continue
-        content = hashlib.blake2b(np.ascontiguousarray(episode.action).tobytes(), digest_size=16)
-        if episode.state is not None:
-            content.update(np.ascontiguousarray(episode.state).tobytes())
-        groups.append(first.setdefault(content.digest(), position))
+        recorded = (episode.action, episode.state)
+        moves = any(rows is not None and np.ptp(rows, axis=0).any() for rows in recorded)
+        groups.append(first.setdefault(_digest(episode), position) if moves else position)
     return tuple(groups)
 
 
 def save_splits(path: Path, splits: Splits, dataset: RobotDataset) -> None:
     """Stores splits by the data set's own episode numbers.
 
-    So they still hold when other episodes become unusable, and in another format.
+    So they still hold when other episodes become unusable, and in another format. A digest of every
+    episode's numbers tells another data set from this one.
 
     Args:
         path: the file, `splits.json` in a run folder.
@@ -196,10 +208,14 @@ def save_splits(path: Path, splits: Splits, dataset: RobotDataset) -> None:
         f.name: [dataset.episodes[p].index for p in getattr(splits, f.name)] for f in fields(splits)
     }
     num_frames = {str(e.index): e.num_frames for e in dataset.episodes}
-    write_json(path, {"version": SPLITS_VERSION, "num_frames": num_frames, **indices})
+    digests = {str(e.index): _digest(e) for e in dataset.episodes}
+    write_json(
+        path,
+        {"version": SPLITS_VERSION, "num_frames": num_frames, "digests": digests, **indices},
+    )
 
 
-def load_splits(path: Path, dataset: RobotDataset) -> Splits:
+def load_splits(path: Path, dataset: RobotDataset, *, to_train: bool = False) -> Splits:
     """Reads stored splits back for a data set that was read again.
 
     Episodes that are no longer usable are left out; episodes that were not there belong to no
@@ -208,25 +224,37 @@ def load_splits(path: Path, dataset: RobotDataset) -> Splits:
     Args:
         path: the file that `save_splits` wrote.
         dataset: the same data set, perhaps in another format or with other broken videos.
+        to_train: refuse a data set that lacks an episode of training or validation: the steps of a
+            continued run would silently draw other rows.
 
     Returns:
         Positions in `dataset`.
 
     Raises:
         RunFolderError: the file cannot be read or has another version.
-        DataError: the data set is another one: an episode has another length, or none of a split is
-            left.
+        DataError: the data set is another one: an episode has another length or other numbers, or
+            none of a split is left; or it lacks an episode that `to_train` needs.
     """
     stored = read_json(path, version=SPLITS_VERSION)
     position = {e.index: p for p, e in enumerate(dataset.episodes)}
     recorded: Mapping[str, int] = stored["num_frames"]
+    digests: Mapping[str, str] = stored["digests"]
     for episode in dataset.episodes:
-        expected = recorded.get(str(episode.index), episode.num_frames)
+        key = str(episode.index)
+        if key not in recorded:
+            continue
+        expected = recorded[key]
         if expected != episode.num_frames:
             raise DataError(
                 dataset.info.path,
                 f"episode {episode.index} has {episode.num_frames} steps, but {expected} in the "
                 f"data set that was split in {path}; this is another data set",
+            )
+        if digests[key] != _digest(episode):
+            raise DataError(
+                dataset.info.path,
+                f"episode {episode.index} has other actions or states than in the data set that "
+                f"was split in {path}; this is another data set",
             )
     found = {}
     for field in fields(Splits):
@@ -238,7 +266,56 @@ def load_splits(path: Path, dataset: RobotDataset) -> Splits:
                 f"none of the {len(indices)} {field.name} episodes of {path} is in it; "
                 "this is another data set",
             )
+    missing = sorted({*stored["train"], *stored["validation"]} - position.keys())
+    if to_train and missing:
+        named = ", ".join(map(str, missing[:MAX_NAMED]))
+        more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
+        raise DataError(
+            dataset.info.path,
+            f"{len(missing)} of the training and validation episodes of {path} are missing or no "
+            f"longer usable: {named}{more}; the run cannot be continued without them: restore "
+            "them, or train a new run in another folder",
+        )
     return Splits(**found)
+
+
+def _digest(episode: Episode) -> str:
+    """Returns what tells an episode's numbers from others', however they are stored on disk."""
+    content = hashlib.blake2b(digest_size=16)
+    for rows in (episode.action, episode.state):
+        if rows is not None:
+            # The shape keeps apart what is equal only once the rows are put end to end.
+            content.update(repr(rows.shape).encode())
+            content.update(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+    return content.hexdigest()
+
+
+def _checked_groups(groups: Sequence[int] | None, num_episodes: int) -> Sequence[int]:
+    names = range(num_episodes) if groups is None else groups
+    if len(names) != num_episodes:
+        raise InputError(f"groups: got {len(names)} for {num_episodes} episodes")
+    return names
+
+
+def _join_instructions(instruction_ids: Sequence[int], groups: Sequence[int]) -> list[int]:
+    """Returns for every episode the smallest id of all instructions that copies link to its own.
+
+    An episode without an instruction takes that of its copies (-1 if none has one) and links
+    nothing: else all episodes without one would be held out together.
+    """
+    parent = {i: i for i in instruction_ids if i >= 0}
+
+    def root(instruction: int) -> int:
+        while parent[instruction] != instruction:
+            instruction = parent[instruction]
+        return instruction
+
+    first: dict[int, int] = {}
+    for group, instruction in zip(groups, instruction_ids, strict=True):
+        if instruction >= 0:
+            one, other = sorted((root(first.setdefault(group, instruction)), root(instruction)))
+            parent[other] = one
+    return [root(first[group]) if group in first else -1 for group in groups]
 
 
 def _held_out(

@@ -143,7 +143,7 @@ def prepare_run(
                 progress=report,
             )
     if exists:
-        splits = load_splits(out / SPLITS_FILE, dataset)
+        splits = load_splits(out / SPLITS_FILE, dataset, to_train=True)
         preprocessor = Preprocessor.load(out)
     else:
         splits = split_dataset(dataset, config=config.data)
