@@ -396,11 +396,30 @@ def test_a_split_with_a_single_row_is_refused_before_anything_is_written(tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_not_continued_without_an_episode_it_trains_on(tmp_path):
-    written = write_lerobot(tmp_path / "data", num_episodes=6, num_frames=12)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_run_is_not_continued_without_an_episode_that_it_trained_or_validated_on(tmp_path, split):
+    data = write_lerobot(tmp_path / "data", num_episodes=7, num_frames=14, image_px=(16, 16))
     out = tmp_path / "run"
-    prepare(tmp_path / "data", out).create()
-    gone = json.loads((out / "splits.json").read_text())["train"][0]
-    written.video(gone).unlink()
-    with pytest.raises(DataError, match=rf"missing or no longer usable: {gone};.*cannot be conti"):
-        prepare(tmp_path / "data", out, resume=True)
+    prepared = prepare(data.path, out)
+    prepared.create()
+    gone = getattr(prepared.splits, split)[-1]
+    data.table(gone).unlink()
+    refused(
+        DataError,
+        rf"1 of the training and validation episodes of .* no longer usable: {gone}; the run",
+        data=data.path,
+        out=out,
+        resume=True,
+    )
+
+
+def test_a_run_is_continued_without_a_test_episode(tmp_path):
+    data = write_lerobot(tmp_path / "data", num_episodes=12, num_frames=14, image_px=(16, 16))
+    out = tmp_path / "run"
+    prepared = prepare(data.path, out)
+    prepared.create()
+    assert len(prepared.splits.test) == 2
+    data.table(prepared.splits.test[0]).unlink()
+    again = prepare(data.path, out, resume=True)
+    assert len(again.splits.test) == 1
+    assert len(again.train_episodes) == len(prepared.train_episodes)
