@@ -2,7 +2,8 @@
 
 For every seed the episodes are split anew, a space is trained, and both it and the linear floor
 (`linear_cca`) retrieve among the same 200 windows of the same unseen episodes. The floor is given
-the best of its settings on the test rows, the space is not. Then: which instruction applies, from
+the best of its settings on the test rows; the defaults of the space were chosen with CR5 in view.
+Then: which instruction applies, from
 the picture and from the whole trajectory.
 
     python benchmarks/real_robot.py --data DATASET [--seeds 0 1 2] [--json FILE]
