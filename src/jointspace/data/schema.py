@@ -100,6 +100,13 @@ class Episode:
     Attributes:
         index: the data set's own number of the episode.
         instruction: what the robot was told; empty if it was told nothing.
+        goal: name of what it was to reach, which paraphrases share; empty where the data names no
+            goals, so that the instruction is the goal.
+        success: whether it reached the goal; None where the data does not say.
+        split: name of the split that the data puts it in; empty where it ships no splits.
+        factors: what the goal is made of, such as `skill` or `colour` -> its value.
+        other_instructions: what it could have been told in the same scene, each of another goal:
+            the hardest wrong answers.
         action: commands, in the data set's units.
         state: measured state, in the data set's units; None if the data set has none.
         sensors: further observations by feature name; all of `DatasetInfo.sensors` are there.
@@ -115,6 +122,11 @@ class Episode:
     sensors: Mapping[str, Float32[np.ndarray, "time _"]]
     time_s: Float64[np.ndarray, " time"]
     videos: Mapping[str, FrameSpan]
+    goal: str = ""
+    success: bool | None = None
+    split: str = ""
+    factors: Mapping[str, str] = field(default_factory=dict)
+    other_instructions: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -140,3 +152,11 @@ class RobotDataset:
     def instructions(self) -> tuple[str, ...]:
         """The distinct instruction texts, sorted; an instruction's id is its place here."""
         return tuple(sorted({e.instruction for e in self.episodes if e.instruction}))
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        """The distinct goals, sorted; a goal's id is its place here.
+
+        An episode without a named goal has its instruction as its goal.
+        """
+        return tuple(sorted({e.goal or e.instruction for e in self.episodes if e.instruction}))

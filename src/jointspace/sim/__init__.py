@@ -1,0 +1,1 @@
+"""The simulated tabletop: an arm, coloured objects, composed language, experts, closed loop."""
