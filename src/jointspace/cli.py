@@ -28,6 +28,9 @@ COMMANDS = {
     "train": arguments.Train,
     "evaluate": arguments.Evaluate,
     "embed": arguments.Embed,
+    "simulate": arguments.Simulate,
+    "rollout": arguments.Rollout,
+    "demo": arguments.Demo,
 }
 
 _Command = (
@@ -35,6 +38,9 @@ _Command = (
     | Annotated[arguments.Train, subcommand("train")]
     | Annotated[arguments.Evaluate, subcommand("evaluate")]
     | Annotated[arguments.Embed, subcommand("embed")]
+    | Annotated[arguments.Simulate, subcommand("simulate")]
+    | Annotated[arguments.Rollout, subcommand("rollout")]
+    | Annotated[arguments.Demo, subcommand("demo")]
 )
 
 _DESCRIPTION = "One embedding space for what a robot sees, what it is told and what it does."
@@ -42,7 +48,7 @@ _DESCRIPTION = "One embedding space for what a robot sees, what it is told and w
 _PIPED_WIDTH = 200
 
 # Packages that commands import at once, and the extra that installs them.
-_EXTRA_OF = {"torch": "train", "safetensors": "train"}
+_EXTRA_OF = {"torch": "train", "safetensors": "train", "mujoco": "sim", "av": "video"}
 
 EXIT_USER_MISTAKE = 2
 

@@ -38,6 +38,10 @@ class StorageError(JointspaceError):
     """A file could not be written whole; what was there before is untouched."""
 
 
+class WorkerError(JointspaceError):
+    """A process that did part of the work died; what is finished is kept."""
+
+
 class MissingExtraError(JointspaceError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 

@@ -74,4 +74,66 @@ class Embed:
     """Print one JSON object on standard output."""
 
 
-Arguments = Inspect | Train | Evaluate | Embed
+@dataclass(frozen=True, kw_only=True)
+class Simulate:
+    """Make a LeRobot data set of expert episodes on the simulated tabletop."""
+
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """Folder to make."""
+    episodes: int = 300
+    """Episodes of all splits together."""
+    seed: int = 0
+    """The same seed and versions give the same bytes."""
+    cameras: Annotated[str, arg(metavar="NAME[,NAME]")] = "front"
+    """Cameras of the scene: front, wrist, or front,wrist."""
+    px: int = 96
+    """Side of the square pictures; an even number."""
+    workers: int = 2
+    """Processes that simulate at the same time."""
+    noisy: float = 0.1
+    """Share of the episodes whose expert's hand shakes; some of them fail, and are labelled so."""
+    renderer: Literal["ray", "gl"] = "ray"
+    """ray needs nothing but a processor; gl an OpenGL library."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Run a policy on the simulated tabletop, in closed loop, beside floors and the expert."""
+
+    policy: Annotated[Positional[str], arg(metavar="POLICY")] = "expert"
+    """expert, no-op, random, other-goal, or your own: module:factory or path/to/file.py:factory."""
+    episodes: int = 25
+    """Episodes per skill."""
+    seed: int = 0
+    """Every policy meets the same scenes and goals."""
+    cameras: Annotated[str, arg(metavar="NAME[,NAME]")] = ""
+    """Pictures in the policy's observation: front, wrist, or front,wrist; none by default."""
+    px: int = 96
+    """Side of the square pictures."""
+    references: bool = True
+    """Run the floors (no-op, random, another goal's expert) and the expert beside the policy."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Simulate, train, evaluate and report: everything at once, on nothing but a processor."""
+
+    out: Annotated[Path, arg(metavar="DIR")] = Path("runs/demo")
+    """Folder for the data set, the run and the report; a demo that was interrupted continues."""
+    data: Annotated[Path | None, arg(metavar="DATASET")] = None
+    """A LeRobot data set of your own, instead of the simulated one."""
+    fast: Flag = False
+    """A smoke run in under a minute: does everything work? Its space is worth nothing."""
+    seed: int = 0
+    """Of the simulated data and of the training."""
+    workers: int = 2
+    """Processes that simulate at the same time."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+
+Arguments = Inspect | Train | Evaluate | Embed | Simulate | Rollout | Demo
