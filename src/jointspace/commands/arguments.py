@@ -52,8 +52,11 @@ class Evaluate:
     """Run folder of a training."""
     data: Annotated[Path, arg(metavar="DATASET")]
     """Folder of the data set."""
-    split: Literal["train", "validation", "test"] = "test"
-    """Which of the run's splits to measure."""
+    split: str = "test"
+    """Which of the run's splits to measure, by name; `all`: test and every other split that is held
+    out."""
+    candidates: int | None = None
+    """Draw as many windows at random, to compare data sets of different sizes; all by default."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """Where to write metrics, report and plots; the run folder by default."""
     json: Flag = False

@@ -1,26 +1,49 @@
 """`jointspace evaluate`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rich.console import Group
-from rich.table import Table
 
-from jointspace.batch import TEXT, Embeddings
 from jointspace.commands.arguments import Evaluate
+from jointspace.commands.evaluation_tables import accuracy_lines, core_table
 from jointspace.commands.opened_run import OpenedRun, open_run
 from jointspace.commands.progress import progress_bar
 from jointspace.data.samples import SampleSet
+from jointspace.data.splits import Splits
 from jointspace.data.windows import num_short_episodes
-from jointspace.errors import InputError
-from jointspace.evaluation.directions import Evaluation, evaluate_embeddings
+from jointspace.errors import InputError, did_you_mean
+from jointspace.evaluation.ceiling import Revealed, read_revealed
+from jointspace.evaluation.contact_sheet import ShownQuery, retrieve_examples
 from jointspace.evaluation.embedding import embed_samples
+from jointspace.evaluation.factors import GoalFactors, goal_factors
 from jointspace.evaluation.metrics_json import metrics_payload
 from jointspace.evaluation.report import ReportFiles, write_report
-from jointspace.evaluation.retrieval import Estimate, RetrievalMetrics
-from jointspace.evaluation.wording import direction_name, number
+from jointspace.evaluation.scales import EPISODES, WINDOWS
+from jointspace.evaluation.scene import embed_alternatives
+from jointspace.evaluation.split_report import SplitReport, measure_split
 from jointspace.models.run_folder import LOG_FILE
+
+ALL_SPLITS = "all"
+"""Stands for every split that is held out for evaluation."""
+
+_FITTED = ("train", "validation")
+_CANDIDATES_SEED = 0
+_HOLDS_OUT = {
+    "train": "nothing: the model was trained on these episodes",
+    "validation": "the episodes, though they decided when the training stopped",
+    "unseen_paraphrases": "the wording: these sentences were never trained on, their goals were",
+    "unseen_combinations": (
+        "the combination: no episode that was trained on does this skill to an object of this "
+        "colour and shape"
+    ),
+}
+_TEST_HOLDS_OUT = {
+    "episode": "the episodes: other scenes, with goals and wordings like those of the training",
+    "instruction": "the instructions: none of them was trained on",
+}
 
 
 @dataclass(frozen=True)
@@ -28,20 +51,20 @@ class Evaluated:
     """What was measured, and where the report is.
 
     Attributes:
-        results: the scale of rows (`windows`, `episodes`) -> what was measured on it.
-        about: the run, the data set, the split.
+        splits: what was measured on each split, the first one being what was asked for, or test.
+        about: the run, the data set, the model.
         files: the report.
     """
 
-    results: Mapping[str, Evaluation]
-    about: Mapping[str, str]
+    splits: tuple[SplitReport, ...]
+    about: dict[str, str]
     files: ReportFiles
 
     def render(self) -> Group:
-        """Returns a table per scale, chance beside every number, and the report's path."""
+        """Returns a table per split, chance beside every number, and last the report's path."""
         parts: list[Any] = []
-        for name, evaluation in self.results.items():
-            parts += [_table(name, evaluation), *_accuracies(evaluation), *evaluation.notes, ""]
+        for split in self.splits:
+            parts += [core_table(split), *accuracy_lines(split), ""]
         return Group(*parts, f"report: {self.files.html}")
 
     def to_json(self) -> dict[str, Any]:
@@ -52,60 +75,116 @@ class Evaluated:
             "html": str(self.files.html),
             "pictures": [str(picture) for picture in self.files.pictures],
         }
-        return metrics_payload(self.results, about=self.about) | {"files": files}
+        return metrics_payload(self.splits, about=self.about) | {"files": files}
 
 
-def run(arguments: Evaluate) -> Evaluated:
-    """Measures a run on one of its splits and writes the report.
+def run(arguments: Evaluate, *, revealed: Revealed | None = None) -> Evaluated:
+    """Measures a run on its splits and writes the report.
+
+    Args:
+        arguments: of the command line.
+        revealed: the factors of the goal that each modality shows; None takes what the data set's
+            manifest says.
 
     Returns:
         What was measured.
 
     Raises:
         RunFolderError: the folder holds no run that can be used.
-        DataError: the data set cannot be read, or is not the run's.
-        InputError: the split has no episodes.
+        DataError: the data set or its manifest cannot be read, or it is not the run's.
+        InputError: there is no such split or it has no episodes, or fewer than two candidates are
+            asked for.
         MissingExtraError: matplotlib is not installed.
         StorageError: a file of the report could not be written.
     """
+    if arguments.candidates is not None and arguments.candidates < 2:
+        raise InputError(f"--candidates must be at least 2, got {arguments.candidates}")
     opened = open_run(arguments.run, data=arguments.data)
-    positions = getattr(opened.run.splits(opened.dataset), arguments.split)
+    chosen = _chosen_splits(arguments, opened.run.splits(opened.dataset))
+    factors = goal_factors(opened.dataset)
+    if factors is not None and revealed is None:
+        revealed = read_revealed(arguments.data)
+    splits = [
+        _measured(
+            opened,
+            name,
+            positions,
+            candidates=arguments.candidates,
+            factors=factors,
+            revealed=revealed,
+        )
+        for name, positions in chosen.items()
+    ]
+    about = _about(arguments, opened, splits)
+    files = write_report(
+        splits,
+        arguments.out or arguments.run,
+        examples=_examples(opened, splits[0]),
+        log=arguments.run / LOG_FILE,
+        about=about,
+    )
+    return Evaluated(tuple(splits), about, files)
+
+
+def _chosen_splits(arguments: Evaluate, splits: Splits) -> dict[str, tuple[int, ...]]:
+    """The positions of the episodes of each split to measure, test first."""
+    if arguments.split == ALL_SPLITS:
+        held_out = [name for name in splits.names if name not in _FITTED]
+        found = {name: splits.positions(name) for name in sorted(held_out, key="test".__ne__)}
+        found = {name: positions for name, positions in found.items() if positions}
+        if not found:
+            raise InputError(
+                f"{arguments.run}: no split is held out; train with data.test_fraction above 0"
+            )
+        return found
+    if arguments.split not in splits.names:
+        known = (*splits.names, ALL_SPLITS)
+        raise InputError(
+            f"{arguments.run}: the run has no split '{arguments.split}', only "
+            f"{', '.join(known)}.{did_you_mean(arguments.split, known)}"
+        )
+    positions = splits.positions(arguments.split)
     if not positions:
         raise InputError(
             f"{arguments.run}: there are no {arguments.split} episodes; "
             f"train with data.{arguments.split}_fraction above 0, or choose another --split"
         )
-    embeddings = _embeddings(opened, positions)
-    results = {name: evaluate_embeddings(each) for name, each in embeddings.items()}
-    if "windows" in results:
-        results["episodes"] = _without_duration(results["episodes"])
-        if not results["episodes"].retrieval:
-            del results["episodes"], embeddings["episodes"]
-    about = _about(arguments, opened)
-    files = write_report(
-        results,
-        arguments.out or arguments.run,
-        embeddings=embeddings,
-        log=arguments.run / LOG_FILE,
-        about=about,
+    return {arguments.split: positions}
+
+
+def _measured(
+    opened: OpenedRun,
+    name: str,
+    positions: Sequence[int],
+    *,
+    candidates: int | None,
+    factors: GoalFactors | None,
+    revealed: Revealed | None,
+) -> SplitReport:
+    embeddings = {}
+    for scale, samples in _samples(opened, positions, candidates=candidates).items():
+        with progress_bar(f"embedding {scale} of {name}") as report:
+            embeddings[scale] = embed_samples(opened.embedder, samples, progress=report)
+    alternatives = embed_alternatives(
+        opened.embedder, opened.run.preprocessor, opened.dataset, episodes=positions
     )
-    return Evaluated(results, about, files)
-
-
-def _without_duration(episodes: Evaluation) -> Evaluation:
-    """Keeps of whole episodes the directions that search text or are searched by text alone.
-
-    Pictures and readings of a whole episode share its duration, which would match them by itself.
-    """
-    return replace(
-        episodes,
-        retrieval={d: m for d, m in episodes.retrieval.items() if TEXT in {d.query, d.target}},
-        notes=(*episodes.notes, "directions without text: left out, duration would match episodes"),
+    holds_out = _HOLDS_OUT.get(name, "")
+    if name == "test":
+        holds_out = _TEST_HOLDS_OUT.get(opened.run.config.data.split, _TEST_HOLDS_OUT["episode"])
+    return measure_split(
+        name,
+        embeddings,
+        holds_out=holds_out,
+        factors=factors,
+        alternatives=alternatives,
+        revealed=revealed,
     )
 
 
-def _embeddings(opened: OpenedRun, positions: tuple[int, ...]) -> dict[str, Embeddings]:
-    """Embeds the split's episodes at both scales; without windows where all are too short."""
+def _samples(
+    opened: OpenedRun, positions: Sequence[int], *, candidates: int | None
+) -> dict[str, SampleSet]:
+    """The split's rows at both scales; without windows where all episodes are too short."""
     dataset, store, preprocessor = opened.dataset, opened.store, opened.run.preprocessor
     num_short = num_short_episodes(
         [episode.num_frames for episode in dataset.episodes],
@@ -115,63 +194,43 @@ def _embeddings(opened: OpenedRun, positions: tuple[int, ...]) -> dict[str, Embe
     )
     samples = {}
     if num_short < len(positions):
-        samples["windows"] = SampleSet.of_windows(dataset, store, preprocessor, episodes=positions)
-    samples["episodes"] = SampleSet.of_episodes(dataset, store, preprocessor, episodes=positions)
-    embeddings = {}
-    for name, each in samples.items():
-        with progress_bar(f"embedding {name}") as report:
-            embeddings[name] = embed_samples(opened.embedder, each, progress=report)
-    return embeddings
+        windows = SampleSet.of_windows(dataset, store, preprocessor, episodes=positions)
+        if candidates is not None and len(windows) > candidates:
+            generator = np.random.default_rng(_CANDIDATES_SEED)
+            kept = np.sort(generator.choice(len(windows), candidates, replace=False))
+            windows = SampleSet(
+                dataset,
+                store,
+                preprocessor,
+                [windows.windows[row] for row in kept],
+                clip_frames=preprocessor.window_frames,
+            )
+        samples[WINDOWS] = windows
+    samples[EPISODES] = SampleSet.of_episodes(dataset, store, preprocessor, episodes=positions)
+    return samples
 
 
-def _about(arguments: Evaluate, opened: OpenedRun) -> dict[str, str]:
+def _examples(opened: OpenedRun, split: SplitReport) -> tuple[ShownQuery, ...]:
+    if opened.store is None or EPISODES not in split.embeddings:
+        return ()
+    return retrieve_examples(
+        split.embeddings[EPISODES], opened.dataset, opened.store, labels=split.labels
+    )
+
+
+def _about(arguments: Evaluate, opened: OpenedRun, splits: Sequence[SplitReport]) -> dict[str, str]:
     info, model = opened.dataset.info, opened.run.config.model
+    names = ", ".join(split.name for split in splits)
     return {
         "run": str(arguments.run),
         "data set": f"{arguments.data} ({info.format}, {info.robot_type})",
-        "split": f"{arguments.split}, by {opened.run.config.data.split}",
+        "split" if len(splits) == 1 else "splits": f"{names}, by {opened.run.config.data.split}",
+        "candidates": (
+            "every window"
+            if arguments.candidates is None
+            else f"at most {arguments.candidates:,} windows of each split, drawn at random"
+        ),
         "left out": "; ".join(opened.left_out) or "nothing",
         "model": f"{model.name}, {model.embed_dim} dimensions",
         "jointspace": opened.run.jointspace_version,
     }
-
-
-def _table(name: str, evaluation: Evaluation) -> Table:
-    table = Table(
-        title=(
-            f"{name}: {evaluation.num_rows} rows of {evaluation.num_episodes} episodes, "
-            f"{evaluation.num_texts} distinct instructions"
-        ),
-        title_justify="left",
-        caption="in brackets: what chance would score",
-        caption_justify="left",
-    )
-    table.add_column("direction")
-    for heading in ("R@1", "R@5", "R@10", "mAP", "nDCG@10", "median rank", "among"):
-        table.add_column(heading, justify="right")
-    for direction, metrics in evaluation.retrieval.items():
-        table.add_row(direction_name(direction), *_cells(metrics))
-    return table
-
-
-def _cells(metrics: RetrievalMetrics) -> tuple[str, ...]:
-    estimates: tuple[Estimate, ...] = (
-        metrics.recall_at_1,
-        metrics.recall_at_5,
-        metrics.recall_at_10,
-        metrics.mean_average_precision,
-        metrics.ndcg_at_10,
-        metrics.median_rank,
-    )
-    cells = (f"{number(each.value)} ({number(each.chance)})" for each in estimates)
-    return (*cells, str(metrics.num_targets))
-
-
-def _accuracies(evaluation: Evaluation) -> list[str]:
-    """Says for each modality how often it finds the instruction that applies."""
-    return [
-        f"which instruction applies, from {modality.replace('+', ' + ')}: "
-        f"{number(each.accuracy.value)} (chance {number(each.accuracy.chance)}, "
-        f"always the most frequent {number(each.majority)})"
-        for modality, each in evaluation.accuracy.items()
-    ]

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointspace.commands.progress import progress_bar
 from jointspace.data.frames import FrameStore, prepare_frames
 from jointspace.data.open import open_dataset
 from jointspace.data.schema import RobotDataset
 from jointspace.models.embed import TorchEmbedder
 from jointspace.models.run_folder import Run, load_run
+from jointspace.progress import progress_bar
 from jointspace.train.devices import choose_device
 
 

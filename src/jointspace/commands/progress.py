@@ -1,28 +1,5 @@
-"""Progress bars on standard error."""
+"""The progress bar of the commands; see `jointspace.progress`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from jointspace.progress import progress_bar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-
-@contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows a bar while the block runs.
-
-    Args:
-        description: what is going on, in a word or two.
-
-    Yields:
-        What to call with the number of things done, and in all.
-    """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(description, total=None)
-
-        def report(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield report
+__all__ = ["progress_bar"]

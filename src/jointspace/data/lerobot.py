@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jointspace.data.lerobot_meta import INFO_FILE, LerobotMeta, read_lerobot_meta
+from jointspace.data.lerobot_meta import INFO_FILE, EpisodeMeta, LerobotMeta, read_lerobot_meta
 from jointspace.data.lerobot_tables import (
     NESTED,
     Columns,
@@ -230,6 +230,7 @@ def _episode(
         camera: find_span(rows, camera, columns=columns, meta=meta, files=files)
         for camera in (*columns.images, *sorted(files.cameras))
     }
+    said = meta.episodes.get(rows.index, EpisodeMeta(length=None, tasks=()))
     return Episode(
         index=rows.index,
         instruction=text,
@@ -238,6 +239,11 @@ def _episode(
         sensors={name: rows.sensors[name] for name in sensors},
         time_s=np.arange(len(rows.action)) / meta.fps,
         videos={camera: span for camera, span in spans.items() if span is not None},
+        goal=said.goal,
+        success=said.success,
+        split=said.split,
+        factors=said.factors,
+        other_instructions=said.other_instructions,
     )
 
 

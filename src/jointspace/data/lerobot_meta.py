@@ -41,11 +41,22 @@ class EpisodeMeta:
         length: number of steps; None if it does not say.
         tasks: the episode's texts; some data sets add a quality flag to them.
         videos: camera -> place in a shared video file; empty where each episode has its own file.
+        goal: name of its goal; empty if it does not say. This and what follows are not part of the
+            official format, and few data sets have them.
+        success: whether it reached its goal; None if it does not say.
+        split: name of its split; empty if it does not say.
+        factors: what its goal is made of -> its value; those that do not apply are not there.
+        other_instructions: texts of other goals in the same scene.
     """
 
     length: int | None
     tasks: tuple[str, ...]
     videos: Mapping[str, VideoPlace] = field(default_factory=dict)
+    goal: str = ""
+    success: bool | None = None
+    split: str = ""
+    factors: Mapping[str, str] = field(default_factory=dict)
+    other_instructions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,8 +211,6 @@ def _read_episodes(meta: Path) -> dict[int, EpisodeMeta]:
 
 
 def _episode(row: Mapping[str, Any]) -> EpisodeMeta:
-    tasks = row.get("tasks")
-    tasks = [tasks] if isinstance(tasks, str) else tasks or []
     videos = {}
     for key, chunk in row.items():
         camera = key.removeprefix("videos/").removesuffix("/chunk_index")
@@ -213,11 +222,22 @@ def _episode(row: Mapping[str, Any]) -> EpisodeMeta:
             number, start_s, stop_s = place[1:]
             videos[camera] = VideoPlace(int(chunk), int(number), float(start_s), float(stop_s))
     length = _integer(row.get("length"), default=-1)
+    success = row.get("success")
+    factors = {key.removeprefix(_FACTOR): _text(row[key]) for key in row if key.startswith(_FACTOR)}
     return EpisodeMeta(
         length=None if length < 0 else length,
-        tasks=tuple(task for task in tasks if isinstance(task, str)),
+        tasks=_texts(row.get("tasks")),
         videos=videos,
+        goal=_text(row.get("goal")),
+        success=success if isinstance(success, bool) else None,
+        split=_text(row.get("split")),
+        factors={name: value for name, value in factors.items() if name and value},
+        other_instructions=_texts(row.get("other_instructions")),
     )
+
+
+_FACTOR = "factor/"
+"""Begins the name of a column that holds a factor of the goal."""
 
 
 _PLACE_PARTS = ("file_index", "from_timestamp", "to_timestamp")
@@ -228,6 +248,17 @@ def _integer(value: Any, *, default: int) -> int:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def _text(value: Any) -> str:
+    """The text, or an empty one for anything else, such as the NaN of a missing value."""
+    return value if isinstance(value, str) else ""
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """The texts of a list, or a single one; nothing for anything else."""
+    items = value if isinstance(value, list) else [value]
+    return tuple(item for item in items if isinstance(item, str) and item)
 
 
 def _is_finite(value: Any) -> bool:

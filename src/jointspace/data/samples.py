@@ -10,6 +10,7 @@ from jointspace.config import AugmentConfig
 from jointspace.data.augment import augment_batch
 from jointspace.data.collate import Sample, Steps
 from jointspace.data.frames import FrameStore
+from jointspace.data.goals import goal_ids
 from jointspace.data.preprocess import Preprocessor, sensor_readings
 from jointspace.data.schema import RobotDataset
 from jointspace.data.windows import Window, clip_positions, sliding_windows, whole_episodes
@@ -85,6 +86,10 @@ class SampleSet:
         ids = {text: number for number, text in enumerate(dataset.instructions)}
         self._instruction = np.asarray(
             [ids.get(e.instruction, -1) for e in dataset.episodes], dtype=np.int64
+        )
+        goals = goal_ids(dataset)
+        self._goal = np.asarray(
+            [goals.get(e.instruction, -1) for e in dataset.episodes], dtype=np.int64
         )
         self._readings = {
             position: self._episode_readings(position)
@@ -190,7 +195,7 @@ class SampleSet:
         return RowIds(
             episode=self._index[self._episode],
             instruction=self._instruction[self._episode],
-            goal=self._instruction[self._episode],
+            goal=self._goal[self._episode],
             start_s=self._start / self.dataset.info.fps,
             stop_s=self._stop / self.dataset.info.fps,
         )
@@ -284,7 +289,7 @@ class SampleSet:
                     },
                     episode=recorded.index,
                     instruction=instruction,
-                    goal=instruction,
+                    goal=int(self._goal[position]),
                     start_s=first / fps,
                     stop_s=(first + count) / fps,
                 )

@@ -99,6 +99,36 @@ def query_intervals(
     return percentiles(np.concatenate(values), resampling=resampling)
 
 
+def mean_interval(
+    values: Float64[np.ndarray, " row"],
+    episodes: Int[np.ndarray, " row"],
+    *,
+    resampling: Resampling,
+) -> tuple[float, float]:
+    """Cluster bootstrap of a plain mean over rows.
+
+    Args:
+        values: one per row.
+        episodes: the episode of each row.
+        resampling: how many draws, which interval.
+
+    Returns:
+        Lower and upper end; NaN with fewer than two episodes.
+    """
+    cluster = np.unique(episodes, return_inverse=True)[1].reshape(-1)
+    num_clusters = int(cluster.max(initial=-1)) + 1
+    if num_clusters < 2 or resampling.num_resamples == 0:
+        return float("nan"), float("nan")
+    sums = np.bincount(cluster, weights=values, minlength=num_clusters)
+    counts = np.bincount(cluster, minlength=num_clusters)
+    means = [
+        (copies @ sums) / (copies @ counts)
+        for copies in draw_copies(num_clusters, width=1, resampling=resampling)
+    ]
+    low, high = percentiles(np.concatenate(means)[:, None], resampling=resampling)[:, 0]
+    return float(low), float(high)
+
+
 class TargetResampler:
     """Cluster bootstrap over the candidates' episodes: each sample is a new set of candidates.
 

@@ -4,6 +4,7 @@ import base64
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 
@@ -46,12 +47,14 @@ class Table:
         rows: as many cells each.
         caption: what a cell holds.
         kind: `numbers` are set flush right, `words` flush left.
+        groups: names over the columns after the first, each with the number of columns it spans.
     """
 
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     kind: Literal["numbers", "words"] = "numbers"
+    groups: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,17 @@ class Picture:
     caption: str
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that a page shows only when asked to; Markdown shows them below their summary."""
+
+    summary: str
+    blocks: tuple["Block", ...]
+
+
 _LINE = "\n"
 
-Block = Heading | Paragraph | Table | Terms | Picture
+Block = Heading | Paragraph | Table | Terms | Picture | Fold
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,9 @@ def _markdown_block(block: Block) -> str:
         case Picture():
             caption = _escape_markdown(block.caption)
             return f"![{caption}]({block.file_name})\n\n*{caption}*"
+        case Fold():
+            parts = [f"**{_escape_markdown(block.summary)}**", *map(_markdown_block, block.blocks)]
+            return "\n\n".join(parts)
 
 
 def _markdown_table(table: Table) -> str:
@@ -129,10 +143,17 @@ def _markdown_table(table: Table) -> str:
         return _escape_markdown(cell.value) + note
 
     rule = ["---", *["---:" if table.kind == "numbers" else "---"] * (len(table.header) - 1)]
-    lines = [line([_escape_markdown(h) for h in table.header]), line(rule)]
+    lines = [line([_escape_markdown(h) for h in _full_names(table)]), line(rule)]
     lines += [line([text(cell) for cell in row]) for row in table.rows]
     caption = f"\n\n{_escape_markdown(table.caption)}" if table.caption else ""
     return "\n".join(lines) + caption
+
+
+def _full_names(table: Table) -> list[str]:
+    """The names of the columns, those under a group with its name before them."""
+    over = [name for name, span in table.groups for _ in range(span)]
+    over = ["", *over, *[""] * len(table.header)]
+    return [f"{o}: {h}" if o else h for o, h in zip(over, table.header, strict=False)]
 
 
 def _escape_markdown(text: str) -> str:
@@ -163,26 +184,44 @@ def _html_block(block: Block) -> str:
                 f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
                 f"<figcaption>{caption}</figcaption></figure>"
             )
+        case Fold():
+            inside = "\n".join(map(_html_block, block.blocks))
+            summary = html.escape(block.summary)
+            return f"<details><summary>{summary}</summary>\n{inside}\n</details>"
 
 
 def _html_table(table: Table) -> str:
-    header = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
+    starts = list(accumulate((span for _, span in table.groups), initial=1))[:-1]
+    header = "".join(
+        f"<th{_START if i in starts else ''}>{html.escape(name)}</th>"
+        for i, name in enumerate(table.header)
+    )
+    groups = "".join(
+        f'<th class="group" colspan="{span}">{html.escape(name)}</th>'
+        for name, span in table.groups
+    )
+    over = f'<tr><th class="group"></th>{groups}</tr>' if groups else ""
     rows = "".join(
-        f"<tr>{''.join(_html_cell(cell, first=i == 0) for i, cell in enumerate(row))}</tr>"
+        "<tr>"
+        + "".join(_html_cell(c, first=i == 0, start=i in starts) for i, c in enumerate(row))
+        + "</tr>"
         for row in table.rows
     )
     caption = f"<figcaption>{html.escape(table.caption)}</figcaption>" if table.caption else ""
     return (
-        f'<figure class="table"><div><table class="{table.kind}"><thead><tr>{header}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>{caption}</figure>"
+        f'<figure class="table"><div><table class="{table.kind}">'
+        f"<thead>{over}<tr>{header}</tr></thead>{rows}</tbody></table></div>{caption}</figure>"
     )
 
 
-def _html_cell(cell: Cell, *, first: bool) -> str:
+def _html_cell(cell: Cell, *, first: bool, start: bool = False) -> str:
     tag = "th" if first else "td"
+    kind = f"{cell.tone} start" if start else cell.tone
     note = f"<small>{html.escape(cell.note).replace(_LINE, '<br>')}</small>" if cell.note else ""
-    return f'<{tag} class="{cell.tone}"><span>{html.escape(cell.value)}</span>{note}</{tag}>'
+    return f'<{tag} class="{kind}"><span>{html.escape(cell.value)}</span>{note}</{tag}>'
 
+
+_START = ' class="start"'
 
 _STYLE = """
 :root { color-scheme: light; --ink: #1f2933; --soft: #616e7c; --line: #e4e7eb; --blue: #0b5a8f; }
@@ -205,6 +244,13 @@ th, td { padding: .45rem 0 .45rem 1.35rem; text-align: right; vertical-align: to
 th:first-child { text-align: left; padding-left: 0; white-space: normal; min-width: 11.5rem; }
 thead th { font-size: .8125rem; color: var(--soft); font-weight: 600; border-bottom-width: 2px; }
 tbody th { font-weight: 600; }
+th.group { text-align: left; color: var(--ink); font-size: .9375rem; border: 0;
+  padding-bottom: 0; padding-left: 2.2rem; }
+th.group:first-child { padding-left: 0; }
+th.start, td.start { padding-left: 2.2rem; }
+details { margin: 1rem 0; border: 1px solid var(--line); border-radius: .5rem; padding: 0 1.1rem; }
+summary { cursor: pointer; font-weight: 600; padding: .7rem 0; }
+summary:hover { color: var(--blue); }
 .words td, .words th { text-align: left; white-space: normal; }
 td span { font-size: 1rem; }
 td small, th small { display: block; color: var(--soft); font-size: .75rem; font-weight: 400; }

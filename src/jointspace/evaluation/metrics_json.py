@@ -1,35 +1,71 @@
 """The measurements as plain JSON, for scripts and for comparing runs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from jointspace.evaluation.directions import Evaluation
+from jointspace.evaluation.scales import core_results
+from jointspace.evaluation.split_report import SplitReport
 
-METRICS_VERSION = 1
-"""Version of the layout of `metrics.json`; raised when a reader would have to change."""
+METRICS_VERSION = 2
+"""Version of the layout of `metrics.json`; raised when a reader would have to change.
+
+Version 1 held one split, whose `scales` stood at the top.
+"""
 
 
-def metrics_payload(
-    results: Mapping[str, Evaluation], *, about: Mapping[str, str]
-) -> dict[str, Any]:
+def metrics_payload(splits: Sequence[SplitReport], *, about: Mapping[str, str]) -> dict[str, Any]:
     """Lays the measurements out for JSON. Intervals that do not exist are null.
 
-    Layout: `format`, `version`, `about`, and under `scales` for each name the counts, `retrieval`
-    (a list with `query`, `target` and every metric as `value`, `chance`, `low`, `high`),
-    `instruction_accuracy`, `matching` (the AUROC of right against wrong instructions), `geometry`
-    and `notes`.
+    Layout: `format`, `version`, `about`, and under `splits` for each name `holds_out`, `core` (the
+    six directions, each on its own scale), `scales` (for each the counts, `retrieval`,
+    `instruction_accuracy`, `matching`, `geometry` and `notes`), `factors`, `groups`, `scenes` and
+    `ceilings`. Lists hold a `query` (and `target`) and every number as `value`, `chance`, `low` and
+    `high`.
 
     Args:
-        results: name of the scale of rows, as `windows` or `episodes` -> what was measured.
-        about: what the reader should know of the run: data set, split, model.
+        splits: what was measured.
+        about: what the reader should know of the run: data set, model.
     """
     return {
         "format": "jointspace metrics",
         "version": METRICS_VERSION,
         "about": dict(about),
-        "scales": {name: _scale(evaluation) for name, evaluation in results.items()},
+        "splits": {split.name: _split(split) for split in splits},
+    }
+
+
+def _split(split: SplitReport) -> dict[str, Any]:
+    return {
+        "holds_out": split.holds_out,
+        "core": [
+            {
+                "query": direction.query,
+                "target": direction.target,
+                "scale": found.scale,
+                **_plain(found.metrics),
+            }
+            for direction, found in core_results(split.results).items()
+        ],
+        "scales": {name: _scale(evaluation) for name, evaluation in split.results.items()},
+        "factors": [
+            {"query": query, "factor": name, **_plain(accuracy)}
+            for query, found in split.factors.items()
+            for name, accuracy in found.items()
+        ],
+        "groups": {
+            "factor": split.grouping,
+            "values": [{"name": name, **_plain(each)} for name, each in split.groups.items()],
+        },
+        "scenes": [
+            {"query": query, **_plain(matching)} for query, matching in split.scenes.items()
+        ],
+        "ceilings": [
+            {"modality": modality, **_plain(ceiling)}
+            for modality, ceiling in split.ceilings.items()
+        ],
     }
 
 
@@ -70,6 +106,8 @@ def _plain(value: Any) -> Any:
         return _plain(asdict(value))
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,16 +1,16 @@
 """The report of an evaluation: metrics.json, report.md, report.html and the pictures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointspace.batch import CORE_MODALITIES, Direction, Embeddings
 from jointspace.errors import InputError
-from jointspace.evaluation.directions import Evaluation
+from jointspace.evaluation.contact_sheet import ShownQuery, contact_sheet
 from jointspace.evaluation.document import (
     Block,
     Document,
+    Fold,
     Heading,
     Paragraph,
     Picture,
@@ -18,27 +18,25 @@ from jointspace.evaluation.document import (
     render_markdown,
 )
 from jointspace.evaluation.metrics_json import metrics_payload
-from jointspace.evaluation.plots import (
-    recall_chart,
-    similarity_matrices,
-    space_map,
-    training_curves,
-)
+from jointspace.evaluation.plots import training_curves
+from jointspace.evaluation.report_factors import ceiling_blocks, factor_blocks, scene_blocks
+from jointspace.evaluation.report_pictures import recall_picture, space_pictures
+from jointspace.evaluation.report_summary import summary_blocks
 from jointspace.evaluation.report_text import (
     about_blocks,
     accuracy_blocks,
     geometry_blocks,
     glossary_blocks,
     retrieval_blocks,
-    scale_heading,
+    scale_title,
 )
+from jointspace.evaluation.split_report import SplitReport
 from jointspace.evaluation.training_log import read_curves
 from jointspace.storage import write_whole
 
 METRICS_FILE = "metrics.json"
 MARKDOWN_FILE = "report.md"
 HTML_FILE = "report.html"
-_MAX_MATRICES = 3
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,10 @@ class ReportFiles:
 
 
 def write_report(
-    results: Mapping[str, Evaluation],
+    splits: Sequence[SplitReport],
     folder: Path,
     *,
-    embeddings: Mapping[str, Embeddings] | None = None,
+    examples: Sequence[ShownQuery] = (),
     log: Path | None = None,
     about: Mapping[str, str] | None = None,
     title: str = "How well does this joint space retrieve?",
@@ -64,11 +62,12 @@ def write_report(
     """Writes the measurements for scripts and for people. Each file is written whole or not at all.
 
     Args:
-        results: name of the scale of rows, as `windows` or `episodes` -> what was measured.
+        splits: what was measured, the most important split first.
         folder: where the files go; made if missing.
-        embeddings: the rows behind each scale, by the same names, for the pictures of the space.
+        examples: texts and the episodes of the first split that they retrieve, for the contact
+            sheet.
         log: the training log (`log.jsonl`), for the curves.
-        about: what the reader should know of the run: data set, split, model.
+        about: what the reader should know of the run: data set, model.
         title: of the page.
         pictures: False draws none, and needs no matplotlib.
 
@@ -76,30 +75,27 @@ def write_report(
         The paths of the files.
 
     Raises:
-        InputError: there are no results, or embeddings of a scale without results.
+        InputError: there is no split, or two have one name.
         MissingExtraError: pictures are wanted and matplotlib is not installed.
         StorageError: a file could not be written.
     """
-    embeddings = {} if embeddings is None else embeddings
-    if not results:
-        raise InputError("nothing was measured: a report needs the results of at least one scale")
-    if unknown := sorted(set(embeddings) - set(results)):
-        raise InputError(f"embeddings of {unknown} have no results; results are of {list(results)}")
-    blocks: list[Block] = about_blocks(results, about or {})
-    for name, evaluation in results.items():
-        blocks.append(scale_heading(name, evaluation, single=len(results) == 1))
-        blocks += retrieval_blocks(evaluation)
-        if pictures and evaluation.retrieval:
-            blocks.append(_recall_picture(name, evaluation))
-        blocks += accuracy_blocks(evaluation, embeddings.get(name))
-        blocks += geometry_blocks(evaluation)
-        if pictures and name in embeddings:
-            blocks += _space_pictures(name, embeddings[name], evaluation)
+    names = [split.name for split in splits]
+    if not splits:
+        raise InputError("nothing was measured: a report needs at least one split")
+    if len(set(names)) < len(names):
+        raise InputError(f"splits of one report need different names, got {names}")
+    confidence = next(iter(splits[0].results.values())).confidence
+    blocks = about_blocks(confidence, about or {})
+    blocks += summary_blocks(splits)
+    if pictures and examples:
+        blocks += _example_blocks(examples, splits[0])
+    for split in splits:
+        blocks += _split_blocks(split, alone=len(splits) == 1, pictures=pictures)
     if pictures and log is not None:
         blocks += _training_pictures(log)
     document = Document(title, tuple(blocks + glossary_blocks()))
-    payload = metrics_payload(results, about=about or {})
-    drawn = [block for block in blocks if isinstance(block, Picture)]
+    payload = metrics_payload(splits, about=about or {})
+    drawn = _pictures_in(blocks)
     for picture in drawn:
         write_whole(folder / picture.file_name, picture.png)
     write_whole(folder / MARKDOWN_FILE, render_markdown(document))
@@ -117,51 +113,52 @@ def write_report(
     )
 
 
-def _recall_picture(name: str, evaluation: Evaluation) -> Picture:
-    return Picture(
-        f"recall-{name}.png",
-        recall_chart(evaluation),
-        "How often a right answer is among the first 1, 5 and 10. The further a dot lies from its "
-        "black tick, the more the space knows; a line that touches the tick may be luck.",
-    )
+def _example_blocks(examples: Sequence[ShownQuery], split: SplitReport) -> list[Block]:
+    name = split.name.replace("_", " ")
+    drawn = f"one of each {split.grouping}" if split.grouping else "one of each goal"
+    return [
+        Heading("What it finds when it is told"),
+        Picture(
+            "contact-sheet.png",
+            contact_sheet(examples),
+            f"Texts drawn at random ({drawn}, as far as there is room), and the episodes of "
+            f"{name} whose pictures score best for them, each from its first picture to its last. "
+            "Green: it does what the text asks for. Grey: it does something else, as the line "
+            "below says.",
+        ),
+    ]
 
 
-def _space_pictures(name: str, embeddings: Embeddings, evaluation: Evaluation) -> list[Block]:
-    blocks: list[Block] = []
-    pairs = _matrix_pairs(evaluation)
-    if pairs:
-        blocks.append(
-            Picture(
-                f"similarity-{name}.png",
-                similarity_matrices(embeddings, pairs),
-                "Similarity of every row with every row, ordered by instruction and then by "
-                "episode. A bright diagonal: rows find themselves. Bright blocks between the white "
-                "lines: rows of one instruction are alike.",
-            )
-        )
-    if any(evaluation.present.values()):
-        blocks.append(
-            Picture(
-                f"map-{name}.png",
-                space_map(embeddings),
-                "The space flattened to the two directions in which it varies most. What lies "
-                "apart here lies apart in the space; what overlaps here may still lie apart in it.",
-            )
-        )
-    if blocks:
-        blocks.insert(0, Heading("What the space looks like", 3))
-    return blocks
+def _split_blocks(split: SplitReport, *, alone: bool, pictures: bool) -> list[Block]:
+    """All of one split; of several, the long tables and the pictures are folded away."""
+    about: list[Block] = [*factor_blocks(split), *scene_blocks(split), *ceiling_blocks(split)]
+    scales: list[Block] = []
+    for name, evaluation in split.results.items():
+        key = name if alone else f"{split.name}-{name}"
+        title = scale_title(name, evaluation, single=alone and len(split.results) == 1)
+        inside = retrieval_blocks(evaluation)
+        if pictures and evaluation.retrieval:
+            inside.append(recall_picture(key, evaluation))
+        inside += accuracy_blocks(evaluation, split.embeddings.get(name))
+        inside += geometry_blocks(evaluation)
+        if pictures and name in split.embeddings:
+            inside += space_pictures(key, split, name)
+        scales += [Heading(title), *inside] if alone else [Fold(title, tuple(inside))]
+    if alone:
+        return [*([Heading("What is understood")] if about else []), *about, *scales]
+    heading = Heading(f"Split: {split.name.replace('_', ' ')}")
+    new = [Paragraph(f"New here: {split.holds_out}.")] if split.holds_out else []
+    return [heading, *new, *about, *scales]
 
 
-def _matrix_pairs(evaluation: Evaluation) -> list[Direction]:
-    """The pairs worth a picture: the core modalities first, each pair once."""
-    pairs: list[Direction] = []
-    rank = {modality: place for place, modality in enumerate(CORE_MODALITIES)}
-    measured = [d for d in evaluation.retrieval if "+" not in d.query]
-    for direction in sorted(measured, key=lambda d: rank.get(d.query, 9) + rank.get(d.target, 9)):
-        if Direction(direction.target, direction.query) not in pairs:
-            pairs.append(direction)
-    return pairs[:_MAX_MATRICES]
+def _pictures_in(blocks: Sequence[Block]) -> list[Picture]:
+    found: list[Picture] = []
+    for block in blocks:
+        if isinstance(block, Picture):
+            found.append(block)
+        elif isinstance(block, Fold):
+            found += _pictures_in(block.blocks)
+    return found
 
 
 def _training_pictures(log: Path) -> list[Block]:

@@ -56,9 +56,8 @@ _GLOSSARY = (
 )
 
 
-def about_blocks(results: Mapping[str, Evaluation], about: Mapping[str, str]) -> list[Block]:
+def about_blocks(confidence: float, about: Mapping[str, str]) -> list[Block]:
     """Says what this page is, and what was measured."""
-    confidence = next(iter(results.values())).confidence
     blocks: list[Block] = [
         Paragraph(
             "A joint space puts what a robot sees, is told and does into one set of vectors, so "
@@ -77,13 +76,13 @@ def about_blocks(results: Mapping[str, Evaluation], about: Mapping[str, str]) ->
     return blocks
 
 
-def scale_heading(name: str, evaluation: Evaluation, *, single: bool) -> Heading:
+def scale_title(name: str, evaluation: Evaluation, *, single: bool = False) -> str:
     """Names a scale of rows and its size."""
     size = (
         f"{evaluation.num_rows:,} rows, {evaluation.num_episodes:,} episodes, "
         f"{evaluation.num_texts:,} distinct instructions"
     )
-    return Heading(f"Retrieval: {size}" if single else f"{name.capitalize()}: {size}")
+    return f"Retrieval: {size}" if single else f"{name.capitalize()}: {size}"
 
 
 def retrieval_blocks(evaluation: Evaluation) -> list[Block]:
@@ -128,8 +127,8 @@ def accuracy_blocks(evaluation: Evaluation, embeddings: Embeddings | None) -> li
     rows = tuple(
         (
             Cell(str(modality).replace("+", " + "), f"{each.num_rows:,} rows"),
-            _estimate_cell(each.accuracy),
-            _estimate_cell(each.balanced),
+            estimate_cell(each.accuracy),
+            estimate_cell(each.balanced),
             Cell(number(each.majority)),
             *_matching_cells(evaluation.matching.get(modality)),
         )
@@ -235,8 +234,8 @@ def _retrieval_row(name: str, metrics: RetrievalMetrics) -> tuple[Cell, ...]:
     )
     return (
         Cell(name, sizes),
-        *(_estimate_cell(each) for each in scores),
-        *(_estimate_cell(each, is_rank=True) for each in (metrics.median_rank, metrics.mean_rank)),
+        *(estimate_cell(each) for each in scores),
+        *(estimate_cell(each, is_rank=True) for each in (metrics.median_rank, metrics.mean_rank)),
     )
 
 
@@ -246,17 +245,30 @@ def _matching_cells(quality: MatchQuality | None) -> tuple[Cell, Cell, Cell]:
         return Cell("none"), Cell("none"), Cell("none")
     closest = quality.auroc_closest
     return (
-        _estimate_cell(quality.auroc),
-        Cell("none", "no texts") if closest is None else _estimate_cell(closest),
+        estimate_cell(quality.auroc),
+        Cell("none", "no texts") if closest is None else estimate_cell(closest),
         Cell(f"right {number(quality.median_right)}", f"wrong {number(quality.median_wrong)}"),
     )
 
 
-def _estimate_cell(estimate: Estimate, *, is_rank: bool = False) -> Cell:
-    """A number, its interval and its chance; of a rank, smaller is better."""
+def estimate_cell(
+    estimate: Estimate,
+    *,
+    is_rank: bool = False,
+    interval: bool = True,
+    notes: tuple[str, ...] = (),
+) -> Cell:
+    """Shows a number, and below it its interval and its chance.
+
+    Args:
+        estimate: the number.
+        is_rank: smaller is better.
+        interval: False leaves the interval out, where there are many numbers.
+        notes: more lines; empty ones are left out.
+    """
     show = place if is_rank else number
-    note = f"chance {show(estimate.chance)}"
-    if not math.isnan(estimate.low):
-        note = f"{show(estimate.low)} to {show(estimate.high)}\n{note}"
+    lines = [f"chance {show(estimate.chance)}", *(note for note in notes if note)]
+    if interval and not math.isnan(estimate.low):
+        lines.insert(0, f"{show(estimate.low)} to {show(estimate.high)}")
     off_chance = estimate.high < estimate.chance if is_rank else estimate.low > estimate.chance
-    return Cell(show(estimate.value), note, "clear" if off_chance else "unclear")
+    return Cell(show(estimate.value), "\n".join(lines), "clear" if off_chance else "unclear")

@@ -13,7 +13,8 @@ from jointspace.config import RunConfig, read_config, write_config
 from jointspace.data.artefact import read_json, write_json
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.schema import Finding, RobotDataset
-from jointspace.data.splits import Splits, load_splits, save_splits
+from jointspace.data.split_file import load_splits, save_splits
+from jointspace.data.splits import Splits
 from jointspace.errors import RunFolderError
 from jointspace.models.build import build_model
 from jointspace.models.checkpoint import load_weights

@@ -1,24 +1,21 @@
 """From files to everything that the first step needs; writes nothing before all of it is there."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-from jointspace.batch import STATE, Batch
+from jointspace.batch import Batch
 from jointspace.config import RunConfig, read_config
 from jointspace.data.frames import FrameStore, prepare_frames
+from jointspace.data.goals import goal_findings
 from jointspace.data.open import open_dataset
 from jointspace.data.preprocess import PREPROCESSING_FILE, Preprocessor
 from jointspace.data.samples import SampleSet
 from jointspace.data.schema import Finding, RobotDataset
-from jointspace.data.splits import Splits, load_splits, split_dataset
-from jointspace.data.windows import num_short_episodes
-from jointspace.errors import ConfigError, InputError, RunFolderError
+from jointspace.data.split_file import load_splits
+from jointspace.data.splits import Splits, split_dataset, split_findings
+from jointspace.errors import ConfigError, RunFolderError
 from jointspace.models.embed import TorchEmbedder
 from jointspace.models.joint import JointModel
 from jointspace.models.run_folder import (
@@ -29,8 +26,10 @@ from jointspace.models.run_folder import (
     read_run,
     remove_stale,
 )
+from jointspace.progress import progress_bar
+from jointspace.train.rows import SplitRows, check_rows, recorded_sensors
 from jointspace.train.sampling import augment_generator, step_rows
-from jointspace.train.validation import MAX_ROWS, Validation, validate
+from jointspace.train.validation import Validation, validate
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class PreparedRun:
         train_episodes: one row per training episode.
         validation_windows: None as `train_windows`.
         validation_episodes: None where the validation split is empty.
-        findings: what is wrong with the data set.
+        findings: what is wrong with the data set, and how it was split.
     """
 
     config: RunConfig
@@ -128,12 +127,13 @@ def prepare_run(
     Raises:
         ConfigError: the run in the folder has another configuration.
         DataError: the data set cannot be used.
-        InputError: the data set is too small for the splits, or lacks a camera or sensor.
+        InputError: the data set is too small for the splits, ships none though they are asked for,
+            holds failures alone, or lacks a camera or sensor.
         RunFolderError: the folder holds something that must not be overwritten.
     """
     exists = _check_folder(out, config, resume=resume)
     dataset = open_dataset(data)
-    with _decoding(show=show_progress) as report:
+    with progress_bar("decoding", show=show_progress) as report:
         store: FrameStore | None = None
         if dataset.info.cameras:
             dataset, store = prepare_frames(
@@ -152,10 +152,10 @@ def prepare_run(
             train=splits.train,
             config=config.data,
             text=config.model.text,
-            sensors=_sensors(config, dataset),
+            sensors=recorded_sensors(config, dataset),
             discrete=_discrete(config, dataset),
         )
-    rows = _Rows(config, dataset, store, preprocessor)
+    rows = SplitRows(config, dataset, store, preprocessor)
     run = PreparedRun(
         config=config,
         folder=out,
@@ -169,106 +169,22 @@ def prepare_run(
         validation_episodes=(
             rows.episodes(splits.validation, training=False) if splits.validation else None
         ),
-        findings=dataset.findings + rows.findings(splits.train),
+        findings=(
+            *dataset.findings,
+            *goal_findings(dataset),
+            *split_findings(dataset, splits, config=config.data),
+            *rows.findings(splits.train),
+        ),
     )
-    _check_rows("training", run.train_windows, run.train_episodes, cure="record more episodes")
+    check_rows("training", run.train_windows, run.train_episodes, cure="record more episodes")
     if run.validation_episodes is not None:
-        _check_rows(
+        check_rows(
             "validation",
             run.validation_windows,
             run.validation_episodes,
             cure="raise data.validation_fraction, or set it to 0 to train without",
         )
     return run
-
-
-def _check_rows(split: str, windows: SampleSet | None, episodes: SampleSet, *, cure: str) -> None:
-    """Refuses a split in which nothing can be compared, before anything is written."""
-    if max(len(episodes), 0 if windows is None else len(windows)) < 2:
-        raise InputError(
-            f"the {split} split has a single row: two windows or episodes are needed to compare; "
-            f"{cure}"
-        )
-
-
-class _Rows:
-    """Cuts splits into rows."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        dataset: RobotDataset,
-        store: FrameStore | None,
-        preprocessor: Preprocessor,
-    ) -> None:
-        self._config = config
-        self._dataset = dataset
-        self._store = store
-        self._preprocessor = preprocessor
-
-    def windows(self, episodes: tuple[int, ...], *, training: bool) -> SampleSet | None:
-        if len(episodes) == self._num_short(episodes):
-            return None
-        samples = SampleSet.of_windows(
-            self._dataset,
-            self._store,
-            self._preprocessor,
-            episodes=episodes,
-            stride_s=self._config.data.stride_s if training else None,
-            augment=self._config.augment if training else None,
-            word_dropout=self._config.model.text.word_dropout,
-        )
-        return samples if training else self._thinned(samples)
-
-    def episodes(self, episodes: tuple[int, ...], *, training: bool) -> SampleSet:
-        samples = SampleSet.of_episodes(
-            self._dataset,
-            self._store,
-            self._preprocessor,
-            episodes=episodes,
-            augment=self._config.augment if training else None,
-            word_dropout=self._config.model.text.word_dropout,
-        )
-        return samples if training else self._thinned(samples)
-
-    def findings(self, train: tuple[int, ...]) -> tuple[Finding, ...]:
-        found = []
-        if len(_sensors(self._config, self._dataset)) < len(self._config.model.sensors):
-            message = "the data set records no state; the space is trained without it"
-            found.append(Finding("note", "model.sensors", message))
-        if len(train) == 1:
-            message = "one training episode: no step trains on whole episodes"
-            found.append(Finding("warning", "data.split", message))
-        number = self._num_short(train)
-        if number:
-            window_s = self._config.data.window_s
-            message = (
-                f"{number} of {len(train)} training episodes are shorter than a window of "
-                f"{window_s:g} s; they train as whole episodes only"
-            )
-            found.append(Finding("note", "data.window_s", message))
-        return tuple(found)
-
-    def _num_short(self, episodes: tuple[int, ...]) -> int:
-        return num_short_episodes(
-            [episode.num_frames for episode in self._dataset.episodes],
-            fps=self._dataset.info.fps,
-            window_s=self._config.data.window_s,
-            episodes=episodes,
-        )
-
-    def _thinned(self, samples: SampleSet) -> SampleSet:
-        """Returns evenly chosen rows where there are too many to measure again and again."""
-        total = len(samples)
-        if total <= MAX_ROWS:
-            return samples
-        return SampleSet(
-            self._dataset,
-            self._store,
-            self._preprocessor,
-            [samples.windows[i * total // MAX_ROWS] for i in range(MAX_ROWS)],
-            clip_frames=samples.clip_frames,
-        )
 
 
 def _check_folder(out: Path, config: RunConfig, *, resume: bool) -> bool:
@@ -313,34 +229,13 @@ def _first_difference(stored: Any, wanted: Any, key: str = "") -> tuple[str, Any
     return None if stored == wanted else (key, stored, wanted)
 
 
-def _sensors(config: RunConfig, dataset: RobotDataset) -> tuple[str, ...]:
-    """Returns the configured sensors; the state, which is a default, only where it is recorded."""
-    has_state = bool(dataset.info.state_names)
-    return tuple(name for name in config.model.sensors if has_state or name != STATE)
-
-
 def _discrete(config: RunConfig, dataset: RobotDataset) -> dict[str, int]:
     """Returns the modalities of integer steps, with the size of their sets."""
     towers = {"action": config.model.action} | dict.fromkeys(
-        _sensors(config, dataset), config.model.sensor
+        recorded_sensors(config, dataset), config.model.sensor
     )
     return {
         name: tower.num_actions
         for name, tower in towers.items()
         if tower.tower in {"discrete", "sequence"}
     }
-
-
-@contextlib.contextmanager
-def _decoding(*, show: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if not show:
-        yield None
-        return
-    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("decoding", total=None)
-
-        def report(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        yield report

@@ -1,0 +1,211 @@
+"""What can be configured: frozen dataclasses, every key with a default."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What a row of training data is.
+
+    Attributes:
+        image_px: side of the square picture that the vision tower sees.
+        cameras: cameras to use; empty means all.
+        window_s: length of a window.
+        stride_s: distance between the starts of training windows; evaluation windows do not
+            overlap.
+        window_frames: pictures per window; 1 is the picture at its start, more are spread evenly
+            over it.
+        episode_frames: pictures per whole-episode row, spread evenly over the episode.
+        max_tokens: instructions are cut to this many tokens.
+        split: hold out whole episodes (`episode`) or whole instructions (`instruction`), or take
+            the splits that the data set ships (`shipped`); `auto` takes those where every episode
+            names one and some are held out, else holds out episodes.
+        validation_fraction: share of the episodes (or instructions) that early stopping looks at;
+            of the training episodes where the data set ships splits, but none for validation.
+        test_fraction: share held out for `evaluate`; not read where the data set's splits are
+            taken.
+        split_seed: which episodes are held out.
+        failures: what becomes of episodes that the data set labels as failed: `leave-out` neither
+            trains nor measures on them, `keep` treats them as any other.
+    """
+
+    image_px: int = 64
+    cameras: tuple[str, ...] = ()
+    window_s: float = 1.0
+    stride_s: float = 0.2
+    window_frames: int = 1
+    episode_frames: int = 8
+    max_tokens: int = 64
+    split: Literal["auto", "shipped", "episode", "instruction"] = "auto"
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.2
+    split_seed: int = 0
+    failures: Literal["leave-out", "keep"] = "leave-out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig:
+    """The vision tower: a convolutional network that keeps the grid; see `encoders/vision.py`."""
+
+    channels: tuple[int, ...] = (16, 32, 64)
+    width: int = 256
+    temporal_layers: int = 1
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """The text tower: trained from scratch, or a frozen sentence encoder.
+
+    `pretrained` is the folder or hub id of the frozen encoder; it is read when `tower` is
+    "sentence".
+    """
+
+    tower: Literal["transformer", "sentence"] = "transformer"
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    dropout: float = 0.1
+    word_dropout: float = 0.15
+    pretrained: str = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryConfig:
+    """The tower of one kind of continuous steps (actions, state or another sensor).
+
+    Attributes:
+        tower: `frequency` (DCT of the time-resampled steps), `transformer` (time codes in seconds)
+            or `convolution` (dilated, for streams); `command` for a single continuous command;
+            `discrete` and `sequence` for integer actions.
+        num_coefficients: coefficients kept by `frequency`.
+        num_actions: size of the discrete action set, read by `discrete` and `sequence`.
+    """
+
+    tower: Literal["frequency", "transformer", "convolution", "command", "discrete", "sequence"] = (
+        "frequency"
+    )
+    width: int = 256
+    layers: int = 2
+    heads: int = 4
+    dropout: float = 0.1
+    num_coefficients: int = 10
+    num_actions: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which joint model, and its towers.
+
+    Attributes:
+        name: `vision-language` (CLIP-like), `vision-language-action`, or `efficient` (real time).
+        embed_dim: width of the joint space.
+        sensors: further modalities beside vision, text and action: `state` (left out where the
+            data set records none), or a feature's name.
+        fusion: how fused queries (such as vision+text -> action) are made; `none` builds no fusion.
+    """
+
+    name: Literal["vision-language", "vision-language-action", "efficient"] = (
+        "vision-language-action"
+    )
+    embed_dim: int = 128
+    sensors: tuple[str, ...] = ("state",)
+    fusion: Literal["none", "early", "late", "three-way"] = "late"
+    fusion_layers: int = 1
+    fusion_heads: int = 4
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    action: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+    sensor: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What training minimises.
+
+    Attributes:
+        positives: `ids` (rows of one goal, which paraphrases share, are positives of each other
+            where text is involved) or `diagonal` (each row only itself, as in the textbook).
+        normalisation: `out` averages the log-likelihood over positives, `in` takes the likelihood
+            of their sum.
+        mining: triplet negatives.
+        fused_weight: weight of the fused queries' term; 0 leaves fusion untrained.
+        fused_queries_per_step: how many of the fused queries, drawn at random, a step trains;
+            0 trains all.
+        modality_dropout: probability that a fused query loses each of its modalities (never the
+            last).
+        initial_temperature: of every pair, learned from there.
+        max_logit_scale: clamp of the learned inverse temperature.
+    """
+
+    name: Literal["contrastive", "triplet"] = "contrastive"
+    positives: Literal["ids", "diagonal"] = "ids"
+    normalisation: Literal["out", "in"] = "out"
+    mining: Literal["semi-hard", "hard", "all"] = "semi-hard"
+    margin: float = 0.2
+    fused_weight: float = 0.5
+    fused_queries_per_step: int = 2
+    modality_dropout: float = 0.2
+    initial_temperature: float = 0.07
+    max_logit_scale: float = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Random changes to training rows; never flips, since left and right are in the language.
+
+    Attributes:
+        frame_jitter: how far each picture of a clip may move, as a share of the distance to its
+            neighbour (half to each side); the single picture of a window stays at its start.
+    """
+
+    shift_px: int = 4
+    brightness: float = 0.2
+    contrast: float = 0.2
+    start_jitter_s: float = 0.1
+    frame_jitter: float = 0.5
+    step_noise: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How training runs.
+
+    Attributes:
+        episode_fraction: share of the steps whose rows are whole episodes; the others are windows.
+        evaluate_every: steps between evaluations on the validation split; each is followed by a
+            checkpoint.
+        patience: evaluations without a better worst direction before training stops early; 0 never
+            stops.
+        precision: `bf16` runs the towers under autocast; `auto` chooses it where the processor has
+            it.
+        num_threads: torch's intra-op threads; 0 leaves torch's default.
+    """
+
+    num_steps: int = 600
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.98
+    warmup_steps: int = 50
+    clip_norm: float = 1.0
+    episode_fraction: float = 0.25
+    evaluate_every: int = 100
+    patience: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+    num_threads: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that `jointspace train` reads; stored whole as `config.toml` in the run folder."""
+
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
