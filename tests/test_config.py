@@ -57,6 +57,12 @@ def test_a_file_names_only_what_it_changes(config_file):
     assert isinstance(config.data.window_s, float)
 
 
+def test_a_run_configured_before_failures_were_known_leaves_them_out(config_file):
+    config = read_config(config_file('[data]\nsplit = "episode"\n'))
+    assert (config.data.split, config.data.failures) == ("episode", "leave-out")
+    assert RunConfig().data.split == "auto"
+
+
 def test_what_is_written_reads_back_equal(config_file):
     config = RunConfig(
         seed=2**32 - 1,
@@ -90,6 +96,8 @@ def test_every_key_is_written():
         ("[train]\ndevice = 0", r"train\.device: got 0, expected text"),
         ("train = 3", r"train: got 3, expected a table"),
         ("[model.text]\ntower = 'sentense'", r"model\.text\.tower: .* Did you mean 'sentence'\?"),
+        ("[data]\nsplit = 'shiped'", r"data\.split: .* 'instruction'\. Did you mean 'shipped'\?"),
+        ("[data]\nfailures = 'leave'", r"data\.failures: .* expected one of 'leave-out', 'keep'"),
         ("[loss]\nname = 3", r"loss\.name: got 3, expected one of 'contrastive', 'triplet'"),
         ("[train\n", r"run\.toml: is no valid TOML: .*line 1"),
         ("[train]\nnum_steps = 0", r"train\.num_steps: got 0, expected a value in \[1, inf\)"),

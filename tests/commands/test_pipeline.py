@@ -92,10 +92,12 @@ def test_a_run_is_not_overwritten(data, config, run_folder, capsys):
 
 def test_evaluation_measures_both_scales_and_writes_the_report(evaluated):
     told = json.loads(json.dumps(evaluated.to_json()))
-    assert {"windows", "episodes"} == set(told["scales"])
-    assert told["scales"]["windows"]["num_rows"] == 8  # 4 test episodes of 2 whole windows
-    assert told["scales"]["episodes"]["num_rows"] == 4
-    measured = {(each["query"], each["target"]) for each in told["scales"]["windows"]["retrieval"]}
+    assert list(told["splits"]) == ["test"]
+    scales = told["splits"]["test"]["scales"]
+    assert {"windows", "episodes"} == set(scales)
+    assert scales["windows"]["num_rows"] == 8  # 4 test episodes of 2 whole windows
+    assert scales["episodes"]["num_rows"] == 4
+    measured = {(each["query"], each["target"]) for each in scales["windows"]["retrieval"]}
     assert {("vision", "action"), ("text", "vision"), ("vision+text", "action")} <= measured
     assert told["about"]["split"] == "test, by episode"
     files = told.pop("files")
@@ -108,7 +110,8 @@ def test_evaluation_prints_chance_beside_its_numbers(evaluated):
     console = Console(file=io.StringIO(), width=200)
     console.print(evaluated.render())
     printed = console.file.getvalue()
-    assert "windows: 8 rows of 4 episodes, 2 distinct instructions" in printed
+    assert "test: 4 episodes, 2 distinct instructions" in printed
+    assert "8 windows" in printed
     assert "in brackets: what chance would score" in printed
     assert "which instruction applies, from vision: " in printed
     assert printed.rstrip().endswith("report.html")
@@ -143,8 +146,9 @@ def test_a_folder_that_is_no_run_is_named(data, tmp_path, capsys):
 def test_whole_episodes_are_measured_against_text_alone_since_their_length_would_match_the_rest(
     evaluated,
 ):
-    episodes = evaluated.results["episodes"]
+    results = evaluated.splits[0].results
+    episodes = results["episodes"]
     assert episodes.retrieval
     assert all("text" in (d.query, d.target) for d in episodes.retrieval)
     assert any("duration" in note for note in episodes.notes)
-    assert any("text" not in (d.query, d.target) for d in evaluated.results["windows"].retrieval)
+    assert any("text" not in (d.query, d.target) for d in results["windows"].retrieval)

@@ -23,6 +23,9 @@ def make_episode(
     state: np.ndarray | None = None,
     sensors: Mapping[str, np.ndarray] | None = None,
     cameras: Sequence[str] = (),
+    goal: str = "",
+    success: bool | None = None,
+    split: str = "",
 ) -> Episode:
     rng = np.random.default_rng(index if seed is None else seed)
     if action is None:
@@ -35,6 +38,9 @@ def make_episode(
         sensors=sensors or {},
         time_s=np.arange(len(action)) / FPS,
         videos={camera: VideoSpan(Path(f"{index}-{camera}"), 0, len(action)) for camera in cameras},
+        goal=goal,
+        success=success,
+        split=split,
     )
 
 

@@ -551,3 +551,89 @@ def test_a_length_that_is_no_whole_number_is_unknown(tmp_path):
     pq.write_table(pa.Table.from_pylist(rows), file)
     meta = read_lerobot_meta(tmp_path).episodes
     assert [meta[i].length for i in range(3)] == [None, 4, None]
+
+
+# --- labels beside the official columns -----------------------------------------------------------
+
+LABELS = {
+    "goal": "put banana",
+    "success": True,
+    "split": "train",
+    "factor/skill": "put",
+    "factor/target": "",
+    "other_instructions": ["lift it", "push it"],
+}
+
+
+def _label_episodes(folder, labels):
+    """Adds columns to the episode table: name -> one value per episode, or a pyarrow array."""
+    file = folder / "meta" / "episodes" / "chunk-000" / "file-000.parquet"
+    table = pq.read_table(file)
+    for name, values in labels.items():
+        table = table.append_column(name, values if isinstance(values, pa.Array) else [values])
+    pq.write_table(table, file)
+
+
+def test_reads_the_labels_of_episodes(tmp_path):
+    write_lerobot(tmp_path, version="v3.0", num_episodes=2, num_frames=3)
+    _label_episodes(tmp_path, {name: [value, value] for name, value in LABELS.items()})
+    dataset = read_lerobot(tmp_path)
+    assert dataset.findings == ()
+    for episode in dataset.episodes:
+        assert (episode.goal, episode.success, episode.split) == ("put banana", True, "train")
+        assert episode.factors == {"skill": "put"}
+        assert episode.other_instructions == ("lift it", "push it")
+    assert dataset.goals == ("put banana",)
+
+
+def test_reads_the_labels_of_json_lines(tmp_path):
+    write_lerobot(tmp_path, version="v2.1", num_episodes=2, num_frames=3)
+    file = tmp_path / "meta" / "episodes.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[1] |= LABELS
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    bare, labelled = read_lerobot(tmp_path).episodes
+    assert (bare.goal, bare.success, bare.factors) == ("", None, {})
+    assert (labelled.goal, labelled.success) == ("put banana", True)
+    assert labelled.factors == {"skill": "put"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_data_set_without_labels_has_none(tmp_path, version):
+    write_lerobot(tmp_path, version=version, num_episodes=2, num_frames=3)
+    for episode in read_lerobot(tmp_path).episodes:
+        assert (episode.goal, episode.success, episode.split) == ("", None, "")
+        assert (episode.factors, episode.other_instructions) == ({}, ())
+
+
+@pytest.mark.parametrize("name", list(LABELS))
+@pytest.mark.parametrize(
+    "values",
+    [
+        [None, None],
+        [float("nan"), float("nan")],
+        [3, 4],
+        [b"\xff", b"put"],
+        pa.nulls(2),
+        [{"x": 1}, None],
+        [[float("nan")], None],
+        [["", None], []],
+    ],
+)
+def test_a_malformed_label_counts_as_absent(tmp_path, name, values):
+    write_lerobot(tmp_path, version="v3.0", num_episodes=2, num_frames=3)
+    _label_episodes(tmp_path, {name: values})
+    dataset = read_lerobot(tmp_path)
+    assert dataset.findings == ()
+    for episode in dataset.episodes:
+        assert (episode.goal, episode.success, episode.split) == ("", None, "")
+        assert (episode.factors, episode.other_instructions) == ({}, ())
+
+
+@pytest.mark.parametrize("tasks", [[float("nan")] * 2, [None] * 2, [7, 8]])
+def test_malformed_tasks_of_an_episode_count_as_none(tmp_path, tasks):
+    write_lerobot(tmp_path, version="v3.0", num_episodes=2, num_frames=3)
+    file = tmp_path / "meta" / "episodes" / "chunk-000" / "file-000.parquet"
+    pq.write_table(pq.read_table(file).drop_columns("tasks").append_column("tasks", [tasks]), file)
+    assert [meta.tasks for meta in read_lerobot_meta(tmp_path).episodes.values()] == [(), ()]
+    assert [episode.instruction for episode in read_lerobot(tmp_path).episodes] != ["", ""]

@@ -81,6 +81,27 @@ def test_row_ids_name_episode_instruction_and_span(parts):
     np.testing.assert_allclose(rows.stop_s, [0.5, 1.0, 0.5, 0.5])
 
 
+def test_paraphrases_share_the_goal_of_their_rows_and_not_the_instruction():
+    texts = [("grab it", "lift"), ("push it", "push"), ("pick it up", "lift"), ("", "lift")]
+    dataset = make_dataset(
+        [make_episode(i, instruction=text, goal=goal) for i, (text, goal) in enumerate(texts)]
+    )
+    preprocessor = Preprocessor.fit(dataset, train=[0], config=CONFIG, text=TextConfig())
+    samples = SampleSet.of_episodes(dataset, None, preprocessor, episodes=range(4))
+    for ids in (samples.rows, samples.batch(range(4)).rows):
+        assert ids.instruction.tolist() == [0, 2, 1, -1]
+        assert ids.goal.tolist() == [0, 1, 0, -1]
+
+
+def test_an_instruction_with_two_goals_does_not_contradict_itself_in_the_rows():
+    dataset = make_dataset(
+        [make_episode(i, instruction="do it", goal=goal) for i, goal in enumerate(("lift", "push"))]
+    )
+    preprocessor = Preprocessor.fit(dataset, train=[0], config=CONFIG, text=TextConfig())
+    samples = SampleSet.of_episodes(dataset, None, preprocessor, episodes=range(2))
+    assert samples.rows.goal.tolist() == samples.batch([0, 1]).rows.goal.tolist() == [0, 0]
+
+
 def test_the_ids_of_a_batch_are_those_of_its_rows_in_the_order_asked_for(parts):
     rows = evaluation_set(parts)
     batch, chosen = rows.batch([3, 1, 1]), rows.rows.take([3, 1, 1])

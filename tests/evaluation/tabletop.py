@@ -26,9 +26,7 @@ def goals():
     for skill, colour, shape in product(SKILLS, COLOURS, SHAPES):
         for direction in DIRECTIONS if skill == "push" else ("",):
             name = " ".join(filter(None, (skill, colour, shape, direction)))
-            found.append(
-                (name, dict(skill=skill, colour=colour, shape=shape, direction=direction))
-            )
+            found.append((name, dict(skill=skill, colour=colour, shape=shape, direction=direction)))
     return found
 
 

@@ -9,13 +9,14 @@ from PIL import Image
 
 from jointspace.batch import TEXT, VISION
 from jointspace.errors import InputError, MissingExtraError, StorageError
-from jointspace.evaluation import plots
+from jointspace.evaluation import canvas
 from jointspace.evaluation.bootstrap import Resampling
 from jointspace.evaluation.directions import evaluate_embeddings
 from jointspace.evaluation.metrics_json import METRICS_VERSION
-from jointspace.evaluation.plots import similarity_matrices, space_map
 from jointspace.evaluation.report import write_report
 from jointspace.evaluation.report_text import accuracy_blocks, retrieval_blocks
+from jointspace.evaluation.space_plots import similarity_matrices, space_map
+from jointspace.evaluation.split_report import SplitReport
 from jointspace.evaluation.wording import number, place, shortened
 from jointspace.storage import write_whole
 from tests.evaluation.reference import toy_embeddings
@@ -25,7 +26,7 @@ QUICK = Resampling(num_resamples=20)
 
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch):
-    monkeypatch.setattr(plots, "_DPI", 40)
+    monkeypatch.setattr(canvas, "_DPI", 40)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +39,16 @@ def evaluation(embeddings):
     return evaluate_embeddings(embeddings, resampling=QUICK)
 
 
+def of_test(results, embeddings=None):
+    return [SplitReport("test", results, embeddings=embeddings or {})]
+
+
 def test_a_report_holds_metrics_pages_and_pictures(tmp_path, embeddings, evaluation):
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps({"step": s, "loss": 1 / s}) + "\n" for s in (1, 2, 3)))
     files = write_report(
-        {"windows": evaluation},
+        of_test({"windows": evaluation}, {"windows": embeddings}),
         tmp_path / "new" / "report",
-        embeddings={"windows": embeddings},
         log=log,
         about={"data set": "toy <1>"},
         title="A toy",
@@ -65,11 +69,13 @@ def test_a_report_holds_metrics_pages_and_pictures(tmp_path, embeddings, evaluat
 
 
 def test_the_metrics_file_holds_every_number_with_chance_and_interval(tmp_path, evaluation):
-    files = write_report({"windows": evaluation, "episodes": evaluation}, tmp_path, pictures=False)
+    files = write_report(
+        of_test({"windows": evaluation, "episodes": evaluation}), tmp_path, pictures=False
+    )
     payload = json.loads(files.metrics.read_text(encoding="utf-8"))
     assert payload["version"] == METRICS_VERSION
-    assert list(payload["scales"]) == ["windows", "episodes"]
-    scale = payload["scales"]["windows"]
+    assert list(payload["splits"]["test"]["scales"]) == ["windows", "episodes"]
+    scale = payload["splits"]["test"]["scales"]["windows"]
     assert [(r["query"], r["target"]) for r in scale["retrieval"]] == [
         (d.query, d.target) for d in evaluation.retrieval
     ]
@@ -89,32 +95,38 @@ def test_the_metrics_file_holds_every_number_with_chance_and_interval(tmp_path, 
 
 def test_numbers_without_an_interval_are_null_in_json_and_none_in_words(tmp_path, embeddings):
     evaluation = evaluate_embeddings(embeddings, resampling=Resampling(num_resamples=0))
-    files = write_report({"windows": evaluation}, tmp_path, pictures=False)
+    files = write_report(of_test({"windows": evaluation}), tmp_path, pictures=False)
     payload = json.loads(files.metrics.read_text(encoding="utf-8"))
-    assert payload["scales"]["windows"]["retrieval"][0]["recall_at_1"]["low"] is None
+    assert (
+        payload["splits"]["test"]["scales"]["windows"]["retrieval"][0]["recall_at_1"]["low"] is None
+    )
     assert "nan" not in files.markdown.read_text(encoding="utf-8").lower()
 
 
 def test_without_matplotlib_only_pictures_are_refused(tmp_path, monkeypatch, evaluation):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"jointspace\[report\]"):
-        write_report({"windows": evaluation}, tmp_path / "a")
+        write_report(of_test({"windows": evaluation}), tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    write_report({"windows": evaluation}, tmp_path / "b", pictures=False)
+    write_report(of_test({"windows": evaluation}), tmp_path / "b", pictures=False)
     assert len(list((tmp_path / "b").iterdir())) == 3
 
 
 def test_reports_of_nothing_or_of_unknown_scales_are_refused(tmp_path, embeddings, evaluation):
     with pytest.raises(InputError, match="nothing was measured"):
-        write_report({}, tmp_path)
+        write_report([], tmp_path)
+    with pytest.raises(InputError, match="nothing was measured"):
+        SplitReport("test", {})
     with pytest.raises(InputError, match=r"\['episodes'\] have no results"):
-        write_report({"windows": evaluation}, tmp_path, embeddings={"episodes": embeddings})
+        of_test({"windows": evaluation}, {"episodes": embeddings})
+    with pytest.raises(InputError, match=r"different names, got \['test', 'test'\]"):
+        write_report(of_test({"windows": evaluation}) * 2, tmp_path)
 
 
 def test_an_evaluation_without_directions_still_makes_a_report(tmp_path):
     embeddings = toy_embeddings(num_instructions=1, episodes_each=1)
     evaluation = evaluate_embeddings(embeddings)
-    files = write_report({"windows": evaluation}, tmp_path, embeddings={"windows": embeddings})
+    files = write_report(of_test({"windows": evaluation}, {"windows": embeddings}), tmp_path)
     assert "Not measured: " in files.markdown.read_text(encoding="utf-8")
     assert [path.name for path in files.pictures] == ["map-windows.png"]
 

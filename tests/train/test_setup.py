@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jointspace.batch import ACTION, SIX_DIRECTIONS, STATE, TEXT, VISION
+from jointspace.batch import ACTION, SIX_DIRECTIONS, STATE, TEXT, VISION, Direction
 from jointspace.config import (
     AugmentConfig,
     DataConfig,
@@ -29,6 +29,8 @@ from jointspace.config import (
 )
 from jointspace.data.open import open_dataset
 from jointspace.errors import ConfigError, DataError, InputError, RunFolderError, StorageError
+from jointspace.evaluation.relevance import distinct_texts
+from jointspace.losses.relations import compare_all
 from jointspace.models import run_folder
 from jointspace.models.embed import TorchEmbedder
 from jointspace.models.run_folder import load_run
@@ -77,6 +79,18 @@ def dataset_path(tmp_path_factory):
 def finished(tmp_path_factory, dataset_path):
     out = tmp_path_factory.mktemp("runs") / "finished"
     return train(CONFIG, data=dataset_path, out=out, show_progress=False)
+
+
+def annotate(path, columns):
+    """Writes a data set of six episodes and adds a column of values to its `meta/episodes`."""
+    write_lerobot(path, num_episodes=6, num_frames=14, image_px=(16, 16))
+    file = path / "meta" / "episodes.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for name, values in columns.items():
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 def prepare(dataset_path, out, *, config=CONFIG, resume=False):
@@ -160,7 +174,7 @@ def test_training_rows_are_augmented_and_validation_rows_are_not(dataset_path, t
 
 @pytest.fixture
 def single_rows(monkeypatch):
-    monkeypatch.setattr("jointspace.train.setup._check_rows", lambda *_, **__: None)
+    monkeypatch.setattr("jointspace.train.setup.check_rows", lambda *_, **__: None)
 
 
 @pytest.mark.usefixtures("single_rows")
@@ -182,7 +196,7 @@ def test_a_continued_run_keeps_its_stored_splits_and_preprocessing(dataset_path,
 @pytest.mark.usefixtures("single_rows")
 def test_too_many_validation_rows_are_thinned_evenly(dataset_path, tmp_path, monkeypatch):
     whole = prepare(dataset_path, tmp_path / "run").validation_episodes
-    monkeypatch.setattr("jointspace.train.setup.MAX_ROWS", 1)
+    monkeypatch.setattr("jointspace.train.rows.MAX_ROWS", 1)
     thinned = prepare(dataset_path, tmp_path / "run")
     assert len(thinned.validation_episodes) == len(thinned.validation_windows) == 1
     assert thinned.validation_episodes.windows[0] == whole.windows[0]
@@ -423,3 +437,68 @@ def test_a_run_is_continued_without_a_test_episode(tmp_path):
     again = prepare(data.path, out, resume=True)
     assert len(again.splits.test) == 1
     assert len(again.train_episodes) == len(prepared.train_episodes)
+
+
+def test_shipped_splits_and_successes_decide_what_trains_and_what_an_opened_run_measures(tmp_path):
+    split = ["test", "val", "val", "train", "unseen_words", "train"]
+    columns = {"split": split, "success": [True, True, True, True, True, False]}
+    data, out = annotate(tmp_path / "data", columns), tmp_path / "run"
+    result = train(CONFIG, data=data, out=out, show_progress=False)
+    splits = load_run(out).splits(open_dataset(data))
+    assert (splits.train, splits.validation, splits.test) == ((3,), (1, 2), (0,))
+    assert splits.positions("unseen_words") == (4,)
+    told = {each.where: each.message for each in result.findings if each.severity == "note"}
+    assert "1 of 6 episodes are labelled as failures" in told["data.failures"]
+    assert "train 1, validation 2, test 1, unseen_words 1" in told["data.split"]
+    assert load_run(out).findings == result.findings
+    again = prepare(data, out, resume=True)
+    assert again.splits == splits
+    assert again.findings == result.findings
+
+
+def test_a_kept_failure_trains(tmp_path):
+    split = ["test", "val", "val", "train", "train", "train"]
+    data = annotate(tmp_path / "data", {"split": split, "success": [True] * 5 + [False]})
+    config = configured(data={"failures": "keep"})
+    kept = prepare(data, tmp_path / "run", config=config)
+    assert kept.splits.train == (3, 4, 5)
+    assert not [each for each in kept.findings if each.where == "data.failures"]
+    trained = {int(e) for step in range(20) for e in kept.batch_at(step).rows.episode}
+    assert trained == {3, 4, 5}
+
+
+def test_failures_alone_and_splits_that_are_not_there_are_refused(tmp_path):
+    failed = annotate(tmp_path / "failed", {"success": [False] * 6})
+    refused(InputError, "all 6 are labelled as failures", data=failed, out=tmp_path / "run")
+    config = configured(data={"split": "shipped"})
+    refused(
+        InputError,
+        "data.split is 'shipped', but .* ships no training split",
+        config=config,
+        data=annotate(tmp_path / "bare", {}),
+        out=tmp_path / "run",
+    )
+
+
+def test_a_text_trains_towards_every_row_of_its_goal(tmp_path):
+    # Episodes are told two instructions in turn, here paraphrases of each other.
+    data = annotate(tmp_path / "data", {"goal": ["reach"] * 6})
+    batch = prepare(data, tmp_path / "run").batch_at(0)
+    assert len(set(batch.rows.instruction.tolist())) == 2
+    vectors = {m: torch.ones(len(batch), 2) for m in (TEXT, VISION, ACTION)}
+    present = {m: torch.ones(len(batch), dtype=torch.bool) for m in vectors}
+    pairs = compare_all(vectors, batch.rows, present=present)
+    everything = {pair.direction: bool(pair.positive.all()) for pair in pairs}
+    assert everything[Direction(TEXT, VISION)]
+    assert everything[Direction(ACTION, TEXT)]
+    assert not everything[Direction(VISION, ACTION)]
+
+
+def test_goals_that_contradict_the_instructions_are_told_and_not_used(tmp_path):
+    data = annotate(tmp_path / "data", {"goal": [f"goal {i}" for i in range(6)]})
+    prepared = prepare(data, tmp_path / "run")
+    (finding,) = [each for each in prepared.findings if each.where == "goal"]
+    assert "2 of 2 instructions occur with more than one goal" in finding.message
+    rows = prepared.validation_episodes.rows
+    assert rows.goal.tolist() == rows.instruction.tolist()
+    distinct_texts(rows, positives="goal")

@@ -12,7 +12,7 @@ from jointspace.commands.evaluation_tables import accuracy_lines, core_table
 from jointspace.commands.opened_run import OpenedRun, open_run
 from jointspace.commands.progress import progress_bar
 from jointspace.data.samples import SampleSet
-from jointspace.data.splits import Splits
+from jointspace.data.splits import Splits, split_rule
 from jointspace.data.windows import num_short_episodes
 from jointspace.errors import InputError, did_you_mean
 from jointspace.evaluation.ceiling import Revealed, read_revealed
@@ -41,7 +41,8 @@ _HOLDS_OUT = {
     ),
 }
 _TEST_HOLDS_OUT = {
-    "episode": "the episodes: other scenes, with goals and wordings like those of the training",
+    "episode": "the episodes, with instructions like those of the training",
+    "shipped": "the episodes, set apart by the data set itself",
     "instruction": "the instructions: none of them was trained on",
 }
 
@@ -170,7 +171,8 @@ def _measured(
     )
     holds_out = _HOLDS_OUT.get(name, "")
     if name == "test":
-        holds_out = _TEST_HOLDS_OUT.get(opened.run.config.data.split, _TEST_HOLDS_OUT["episode"])
+        rule = split_rule(opened.dataset, config=opened.run.config.data)
+        holds_out = _TEST_HOLDS_OUT[rule]
     return measure_split(
         name,
         embeddings,
@@ -221,12 +223,13 @@ def _examples(opened: OpenedRun, split: SplitReport) -> tuple[ShownQuery, ...]:
 def _about(arguments: Evaluate, opened: OpenedRun, splits: Sequence[SplitReport]) -> dict[str, str]:
     info, model = opened.dataset.info, opened.run.config.model
     names = ", ".join(split.name for split in splits)
+    rule = split_rule(opened.dataset, config=opened.run.config.data)
     return {
         "run": str(arguments.run),
         "data set": f"{arguments.data} ({info.format}, {info.robot_type})",
-        "split" if len(splits) == 1 else "splits": f"{names}, by {opened.run.config.data.split}",
+        "split" if len(splits) == 1 else "splits": f"{names}, by {rule}",
         "candidates": (
-            "every window"
+            "every window and episode"
             if arguments.candidates is None
             else f"at most {arguments.candidates:,} windows of each split, drawn at random"
         ),

@@ -104,7 +104,7 @@ def read_block_file(file: Path) -> tuple[int, tuple[BlockEpisode, ...]]:
         DataError: the file is missing, damaged, or of another version.
     """
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in ("header", "action", "state", "levels")}
         header = json.loads(arrays["header"].tobytes())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -24,8 +24,10 @@ _OPTIONS: Mapping[str, str] = {
     "g": str(GROUP),
     # Frames that refer to later ones would need a shift of all timestamps.
     "bf": "0",
-    # The number of threads decides the bytes.
+    # The number of threads decides the bytes, and so does what the encoder's lookahead finds in
+    # memory: with it, one file in some dozens differs from the others of the same pictures.
     "threads": "1",
+    "x264-params": "mbtree=1:rc-lookahead=40:rc-lookahead=0:scenecut=0:weightp=0",
 }
 
 
@@ -62,18 +64,20 @@ class VideoEncoder:
         self._num_frames = 0
 
     def add(self, pictures: UInt8[np.ndarray, "time height width 3"]) -> None:
-        """Encodes further pictures.
+        """Encodes the pictures of an episode, which can be decoded without those before.
 
         Args:
             pictures: RGB, of the size that was announced.
         """
-        for picture in pictures:
+        for i, picture in enumerate(pictures):
             frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             # Colour is stored once per 2 x 2 pixels and repeated by decoders: the mean of the four
             # is nearest to them.
             frame = self._reformatter.reformat(frame, format=PIXEL_FORMAT, interpolation="AREA")
             frame.pts = self._num_frames
             frame.time_base = self._step
+            if i == 0:
+                frame.pict_type = self._av.video.frame.PictureType.I
             self._container.mux(self._stream.encode(frame))
             self._num_frames += 1
 

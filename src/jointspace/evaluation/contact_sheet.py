@@ -24,6 +24,7 @@ NUM_FRAMES = 4
 _COLUMNS = 2
 _FRAME_PX = 216
 _BORDER_PX = 10
+_SEAM_PX = 4
 _GAP_PX = 36
 _MARGIN_PX = 8
 _QUERY_PX, _CAPTION_PX = 34, 23
@@ -137,7 +138,7 @@ def contact_sheet(queries: Sequence[ShownQuery]) -> bytes:
     if not queries or any(not len(r.frames) for q in queries for r in q.results):
         raise InputError("contact sheet: every query needs a result, and every result a picture")
     num_frames = max(len(r.frames) for q in queries for r in q.results)
-    cell_px = num_frames * _FRAME_PX + 2 * _BORDER_PX
+    cell_px = _strip_px(num_frames)
     width = 2 * _MARGIN_PX + _COLUMNS * cell_px + (_COLUMNS - 1) * _GAP_PX
     cell_height = _FRAME_PX + 2 * _BORDER_PX + 2 * _CAPTION_PX
     heights = [
@@ -171,17 +172,22 @@ def _draw_result(
     font: ImageFont.FreeTypeFont,
 ) -> None:
     left, top = at
-    width = len(result.frames) * _FRAME_PX + 2 * _BORDER_PX
+    width = _strip_px(len(result.frames))
     height = _FRAME_PX + 2 * _BORDER_PX
     colour = _RIGHT if result.is_right else _WRONG
     pen.rounded_rectangle((left, top, left + width - 1, top + height - 1), radius=12, fill=colour)
     for frame, pixels in enumerate(result.frames):
         picture = Image.fromarray(pixels).resize((_FRAME_PX, _FRAME_PX), Image.Resampling.LANCZOS)
-        sheet.paste(picture, (left + _BORDER_PX + frame * _FRAME_PX, top + _BORDER_PX))
+        across = left + _BORDER_PX + frame * (_FRAME_PX + _SEAM_PX)
+        sheet.paste(picture, (across, top + _BORDER_PX))
     caption = " ".join(result.caption.split()) or "(told nothing)"
     words = _fitted(f"{number + 1}. {caption}", font, width)
     ink = _INK if result.is_right else _SOFT
     pen.text((left + 2, top + height + _CAPTION_PX // 3), words, fill=ink, font=font)
+
+
+def _strip_px(num_frames: int) -> int:
+    return num_frames * (_FRAME_PX + _SEAM_PX) - _SEAM_PX + 2 * _BORDER_PX
 
 
 def _drawn(groups: Sequence[str], most: int, generator: np.random.Generator) -> list[int]:

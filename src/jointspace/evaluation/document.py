@@ -208,9 +208,10 @@ def _html_table(table: Table) -> str:
         for row in table.rows
     )
     caption = f"<figcaption>{html.escape(table.caption)}</figcaption>" if table.caption else ""
+    kind = f"{table.kind} dense" if table.groups else table.kind
     return (
-        f'<figure class="table"><div><table class="{table.kind}">'
-        f"<thead>{over}<tr>{header}</tr></thead>{rows}</tbody></table></div>{caption}</figure>"
+        f'<figure class="table"><div><table class="{kind}"><thead>{over}<tr>{header}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>{caption}</figure>"
     )
 
 
@@ -244,10 +245,10 @@ th, td { padding: .45rem 0 .45rem 1.35rem; text-align: right; vertical-align: to
 th:first-child { text-align: left; padding-left: 0; white-space: normal; min-width: 11.5rem; }
 thead th { font-size: .8125rem; color: var(--soft); font-weight: 600; border-bottom-width: 2px; }
 tbody th { font-weight: 600; }
-th.group { text-align: left; color: var(--ink); font-size: .9375rem; border: 0;
-  padding-bottom: 0; padding-left: 2.2rem; }
-th.group:first-child { padding-left: 0; }
-th.start, td.start { padding-left: 2.2rem; }
+.dense th, .dense td { padding-left: .8rem; }
+.dense th:first-child { padding-left: 0; min-width: 8.5rem; }
+.dense th.start, .dense td.start, .dense th.group { padding-left: 1.7rem; }
+th.group { text-align: left; color: var(--ink); font-size: .9375rem; border: 0; padding-bottom: 0; }
 details { margin: 1rem 0; border: 1px solid var(--line); border-radius: .5rem; padding: 0 1.1rem; }
 summary { cursor: pointer; font-weight: 600; padding: .7rem 0; }
 summary:hover { color: var(--blue); }

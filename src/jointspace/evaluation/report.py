@@ -27,6 +27,7 @@ from jointspace.evaluation.report_text import (
     accuracy_blocks,
     geometry_blocks,
     glossary_blocks,
+    intro_blocks,
     retrieval_blocks,
     scale_title,
 )
@@ -85,10 +86,10 @@ def write_report(
     if len(set(names)) < len(names):
         raise InputError(f"splits of one report need different names, got {names}")
     confidence = next(iter(splits[0].results.values())).confidence
-    blocks = about_blocks(confidence, about or {})
-    blocks += summary_blocks(splits)
+    blocks = intro_blocks(confidence) + summary_blocks(splits)
     if pictures and examples:
         blocks += _example_blocks(examples, splits[0])
+    blocks += about_blocks(about or {})
     for split in splits:
         blocks += _split_blocks(split, alone=len(splits) == 1, pictures=pictures)
     if pictures and log is not None:

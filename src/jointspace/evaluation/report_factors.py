@@ -104,8 +104,9 @@ def _ceiling_sentence(modality: str, ceiling: Ceiling) -> str:
         f"mAP {number(ceiling.from_text.mean_average_precision)} and R@1 "
         f"{number(ceiling.from_text.recall_at_1)} from text to {name}, and mAP "
         f"{number(ceiling.to_text.mean_average_precision)} and R@1 "
-        f"{number(ceiling.to_text.recall_at_1)} from {name} to text. More than that comes from "
-        "what else goes with a goal, such as where things stood."
+        f"{number(ceiling.to_text.recall_at_1)} from {name} to text, averaged over the "
+        "order of ties. More than that is luck, or comes from what else goes with a goal, such as "
+        "where things stood."
     )
 
 

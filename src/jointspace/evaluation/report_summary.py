@@ -57,6 +57,7 @@ def _core_table(
     splits: Sequence[SplitReport], core: Mapping[str, Mapping[Direction, CoreResult]]
 ) -> Table:
     measured = [d for d in SIX_DIRECTIONS if any(d in found for found in core.values())]
+    capped = any(split.ceilings for split in splits)
     rows = []
     for direction in measured:
         scale = next(found[direction].scale for found in core.values() if direction in found)
@@ -73,7 +74,8 @@ def _core_table(
         tuple(rows),
         "vision → action reads: given pictures, find the movement that belongs to them. Directions "
         "with text are read on whole episodes, the others on windows, each its own right answer. "
-        "Below each number: what ranking at random would reach, and among how many candidates.",
+        "Below each number: vs what ranking at random would reach, of how many candidates"
+        + (", and ≤ the ceiling of what that side shows, explained below." if capped else "."),
         groups=tuple((split.name.replace("_", " "), len(_CORE_METRICS)) for split in splits),
     )
 
@@ -83,8 +85,10 @@ def _cells(found: CoreResult, ceiling: CeilingScores | None) -> list[Cell]:
     for place, (_, name) in enumerate(_CORE_METRICS):
         estimate: Estimate = getattr(found.metrics, name)
         among = f"of {found.metrics.num_targets:,}" if place == 0 else ""
-        most = "" if ceiling is None else f"ceiling {number(getattr(ceiling, name))}"
-        cells.append(estimate_cell(estimate, interval=False, notes=(most, among)))
+        most = "" if ceiling is None else f"≤ {number(getattr(ceiling, name))}"
+        tone = estimate_cell(estimate).tone
+        lines = [f"vs {number(estimate.chance)}", most, among]
+        cells.append(Cell(number(estimate.value), "\n".join(filter(None, lines)), tone))
     return cells
 
 

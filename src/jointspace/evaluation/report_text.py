@@ -48,6 +48,11 @@ _GLOSSARY = (
         instructions that share most words with the right one count.""",
     ),
     (
+        "Ceiling",
+        """What knowing exactly the factors that one side shows, and nothing else, would score,
+        averaged over the order of ties. A movement does not show the colour of what is moved.""",
+    ),
+    (
         "Interval",
         """Whole episodes are drawn anew, with replacement, and the number computed again; most of
         the results lie within the interval. Few episodes make it wide. The candidates stay fixed,
@@ -56,9 +61,9 @@ _GLOSSARY = (
 )
 
 
-def about_blocks(confidence: float, about: Mapping[str, str]) -> list[Block]:
-    """Says what this page is, and what was measured."""
-    blocks: list[Block] = [
+def intro_blocks(confidence: float) -> list[Block]:
+    """Says what this page is, and how to read its numbers."""
+    return [
         Paragraph(
             "A joint space puts what a robot sees, is told and does into one set of vectors, so "
             "that each can search for the others. This page measures such searches on rows that "
@@ -70,10 +75,12 @@ def about_blocks(confidence: float, about: Mapping[str, str]) -> list[Block]:
             "Blue numbers lie clearly off chance; grey ones may be luck."
         ),
     ]
-    if about:
-        rows = tuple((Cell(key), Cell(value)) for key, value in about.items())
-        blocks.append(Table(("about this run", ""), rows, kind="words"))
-    return blocks
+
+
+def about_blocks(about: Mapping[str, str]) -> list[Block]:
+    """Says of which run and which data the page is."""
+    rows = tuple((Cell(key), Cell(value)) for key, value in about.items())
+    return [Table(("about this run", ""), rows, kind="words")] if rows else []
 
 
 def scale_title(name: str, evaluation: Evaluation, *, single: bool = False) -> str:
@@ -256,7 +263,6 @@ def estimate_cell(
     *,
     is_rank: bool = False,
     interval: bool = True,
-    notes: tuple[str, ...] = (),
 ) -> Cell:
     """Shows a number, and below it its interval and its chance.
 
@@ -264,10 +270,9 @@ def estimate_cell(
         estimate: the number.
         is_rank: smaller is better.
         interval: False leaves the interval out, where there are many numbers.
-        notes: more lines; empty ones are left out.
     """
     show = place if is_rank else number
-    lines = [f"chance {show(estimate.chance)}", *(note for note in notes if note)]
+    lines = [f"chance {show(estimate.chance)}"]
     if interval and not math.isnan(estimate.low):
         lines.insert(0, f"{show(estimate.low)} to {show(estimate.high)}")
     off_chance = estimate.high < estimate.chance if is_rank else estimate.low > estimate.chance

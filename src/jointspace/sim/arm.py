@@ -12,7 +12,7 @@ import numpy as np
 
 from jointspace.sim.paint import PAINTS
 
-HOME = (0.0, -0.40, 0.0, -2.25, 0.0, 1.85, math.pi / 4)
+HOME = (0.0, -0.3313, 0.0, -2.2884, 0.0, 1.9571, math.pi / 4)
 """Joint angles from which every episode starts, up to a jitter; the tool points straight down."""
 
 JOINT_LIMITS_RAD = (
@@ -30,7 +30,7 @@ TOOL_OFFSET_M = 0.1034
 """From the hand's flange to the point between the finger tips."""
 
 WRIST_FOV_DEGREES = 82.0
-WRIST_TILT_RAD = 0.22
+WRIST_TILT_RAD = 0.19
 """The wrist camera is turned from straight down toward the finger tips by this angle."""
 
 _JOINTS = (  # place of the joint in the link before, its quaternion, gain of its servo
@@ -43,7 +43,7 @@ _JOINTS = (  # place of the joint in the link before, its quaternion, gain of it
     ((0.088, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0), 2000.0),
 )
 _LINKS: tuple[tuple[tuple[str, tuple[float, ...], float, str], ...], ...] = (
-    (("capsule", (0, 0, -0.20, 0, 0, -0.05), 0.063, "white"),),
+    (("capsule", (0, 0, -0.20, 0, 0, -0.05), 0.068, "white"),),
     (
         ("cylinder", (0, 0, -0.075, 0, 0, 0.075), 0.058, "joint"),
         ("capsule", (0, 0, 0, 0, -0.17, 0), 0.066, "white"),
@@ -78,10 +78,11 @@ _GHOST = {"contype": 0, "conaffinity": 0}
 def add_arm(mujoco: ModuleType, spec: Any) -> None:
     """Adds the arm at the origin of a specification: bodies, joints, servos and wrist camera."""
     body = spec.worldbody.add_body(name="link0")
-    for ends, radius, paint in (
+    feet: tuple[tuple[tuple[float, ...], float, str], ...] = (
         ((0, 0, 0, 0, 0, 0.03), 0.10, "joint"),
-        ((0, 0, 0.03, 0, 0, 0.14), 0.078, "white"),
-    ):
+        ((0, 0, 0.03, 0, 0, 0.14), 0.070, "white"),
+    )
+    for ends, radius, paint in feet:
         body.add_geom(
             type=mujoco.mjtGeom.mjGEOM_CYLINDER,
             fromto=ends,
@@ -172,5 +173,3 @@ def _add_gripper(mujoco: ModuleType, spec: Any, flange: Any) -> None:
     grip.ctrllimited = True
     grip.forcerange = (-30, 30)
     grip.forcelimited = True
-
-

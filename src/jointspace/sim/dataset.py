@@ -28,7 +28,8 @@ from jointspace.errors import InputError, StorageError, WorkerError
 from jointspace.sim.environment import TabletopEnv
 from jointspace.sim.episodes import simulate_episode
 from jointspace.sim.plan import SimulationPlan
-from jointspace.sim.scene import ACTION_NAMES, CONTROL_HZ, STATE_NAMES
+from jointspace.sim.scene import ACTION_NAMES, STATE_NAMES
+from jointspace.sim.world import CONTROL_HZ
 from jointspace.storage import write_whole
 
 MANIFEST_FILE = Path("meta") / "simulation.json"

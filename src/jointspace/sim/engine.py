@@ -26,5 +26,3 @@ def load_mujoco() -> ModuleType:
             "(Debian and Ubuntu: apt-get install libegl1 libgl1)"
         ) from error
     return mujoco
-
-

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from jointspace.sim.scene import HOME, JOINT_LIMITS_RAD, build_arm, load_mujoco
+from jointspace.sim.arm import HOME, JOINT_LIMITS_RAD
+from jointspace.sim.engine import load_mujoco
+from jointspace.sim.scene import build_arm
 
 _DAMPING = 1e-5
 _MAX_STEP_RAD = 0.3

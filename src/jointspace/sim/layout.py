@@ -1,4 +1,4 @@
-"""A random scene: which items stand where, in which colours, and what else differs between scenes."""
+"""A random scene: which items stand where, in which colours, and what else varies."""
 
 import math
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ COLOURS: Mapping[str, tuple[float, float, float]] = {
     "yellow": (0.98, 0.86, 0.12),
     "green": (0.13, 0.60, 0.18),
     "cyan": (0.13, 0.78, 0.84),
-    "blue": (0.10, 0.23, 0.82),
-    "purple": (0.47, 0.15, 0.66),
+    "blue": (0.07, 0.20, 0.86),
+    "purple": (0.55, 0.14, 0.70),
     "pink": (0.99, 0.52, 0.74),
 }
-"""Red, green and blue of each colour's name, in 0..1; the order is fixed, since draws depend on it."""
+"""Red, green and blue of each colour's name, in 0..1; draws depend on the order."""
 
 MAX_OBJECTS = 3
 MAX_CONTAINERS = 2
@@ -76,7 +76,7 @@ class Item:
 
     @property
     def category(self) -> Category:
-        """What can be done with it: objects are moved, containers hold them, buttons are pressed."""
+        """What can be done with it: objects move, containers hold, buttons are pressed."""
         return _category(self.kind)
 
     @property
@@ -179,7 +179,7 @@ def _slot_names(kinds: list[Kind]) -> list[str]:
 
 
 def _draw_places(radii_m: list[float], rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Throws items, the largest first, until each lies free; starts over when one finds no place."""
+    """Throws items, the largest first, until all lie free; starts over where one finds no place."""
     order = sorted(range(len(radii_m)), key=lambda index: -radii_m[index])
     while True:
         placed: dict[int, tuple[float, float]] = {}

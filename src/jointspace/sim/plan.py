@@ -113,7 +113,7 @@ def is_unseen_combination(goal: Goal) -> bool:
     skill, every colour and every shape is seen in training with most of the others.
     """
     skill = SKILLS.index(goal.skill)
-    colour = COLOURS.index(goal.item.colour)
+    colour = tuple(COLOURS).index(goal.item.colour)
     kind = goal.item.kind
     shape = OBJECT_KINDS.index(kind) if kind in OBJECT_KINDS else len(OBJECT_KINDS)
     return (skill + 3 * colour + 5 * shape) % _COMBINATION_PERIOD == 0

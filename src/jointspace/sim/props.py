@@ -23,6 +23,7 @@ OBJECT_DENSITY_KG_M3 = 400.0
 
 
 def add_object(mujoco: ModuleType, spec: Any, *, name: str) -> None:
+    """Adds a free body, a box until a layout gives it another shape."""
     body = spec.worldbody.add_body(name=name, pos=(0, 0, -20))
     body.add_freejoint(name=name)
     body.add_geom(
@@ -37,6 +38,7 @@ def add_object(mujoco: ModuleType, spec: Any, *, name: str) -> None:
 
 
 def add_container(mujoco: ModuleType, spec: Any, *, name: str, kind: str) -> None:
+    """Adds one kind of container to a slot; a layout shows one kind of each slot."""
     body = spec.worldbody.add_body(name=f"{name}_{kind}", mocap=True, pos=(0, 0, -20))
     solid = {"friction": (0.8, 0.02, 0.001), **SOLID}
     if kind == "tray":
@@ -70,7 +72,7 @@ def _add_walls(
     half: tuple[float, float],
     solid: dict[str, Any],
 ) -> None:
-    """Adds a ring of boxes that lean outward: wall `k` stands on the circle, half thick, half high."""
+    """Adds a ring of boxes that lean outward: `half` is their thickness and height, halved."""
     thick, high = half
     for index in range(number):
         angle = 2 * math.pi * index / number
@@ -94,6 +96,7 @@ def _add_walls(
 
 
 def add_button(mujoco: ModuleType, spec: Any, *, name: str) -> None:
+    """Adds a cap that springs up from a dark base."""
     base = spec.worldbody.add_body(name=name, mocap=True, pos=(0, 0, -20))
     base.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER,

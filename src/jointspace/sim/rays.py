@@ -12,6 +12,7 @@ from jointspace.sim.engine import load_mujoco
 NOTHING = -1
 _WORLD_BODY = 0
 _FAR_M = 10.0
+_NEAR_M = 1e-3
 _CORNERS = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 
 
@@ -24,6 +25,7 @@ class RayHits:
     normal: Float64[np.ndarray, "rays 3"]
 
     def of(self, rows: Bool[np.ndarray, " rays"]) -> "RayHits":
+        """Returns what the chosen rays meet."""
         return RayHits(self.geom[rows], self.distance[rows], self.normal[rows])
 
 
@@ -82,8 +84,9 @@ def visible_fraction(
         other thing and no frame.
     """
     index = model.camera(camera).id
-    row, column, depth = projected_boxes(model, data, index, geoms, 1)
-    if depth.min() < 1e-3:
+    corners = box_corners(model, data, geoms)
+    row, column, depth = projected(model, data, camera=index, places=corners, image_px=1)
+    if depth.min() < _NEAR_M:
         return 0.0
     rows, columns = (np.linspace(part.min(), part.max(), 40) for part in (row, column))
     down, right = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
@@ -101,26 +104,82 @@ def visible_fraction(
     return float(seen.sum() / max(outline.sum(), 1))
 
 
-def projected_boxes(
-    model: Any, data: Any, camera: int, geoms: Int[np.ndarray, " geoms"], image_px: int
-) -> tuple[
-    Float64[np.ndarray, "geoms 8"], Float64[np.ndarray, "geoms 8"], Float64[np.ndarray, "geoms 8"]
-]:
-    """Returns row and column in a picture, and depth, of the corners of the geoms' boxes."""
+def box_corners(
+    model: Any, data: Any, geoms: Int[np.ndarray, " geoms"]
+) -> Float64[np.ndarray, "geoms 8 3"]:
+    """Returns the corners of the boxes around geoms, in the base frame."""
     boxes = model.geom_aabb[geoms]
     corners = boxes[:, None, :3] + _CORNERS * boxes[:, None, 3:]
     turns = data.geom_xmat[geoms].reshape(-1, 3, 3)
-    places = corners @ turns.transpose(0, 2, 1) + data.geom_xpos[geoms][:, None]
+    return corners @ turns.transpose(0, 2, 1) + data.geom_xpos[geoms][:, None]
+
+
+def projected(
+    model: Any,
+    data: Any,
+    *,
+    camera: int,
+    places: Float64[np.ndarray, "things corners 3"],
+    image_px: int,
+) -> tuple[
+    Float64[np.ndarray, "things corners"],
+    Float64[np.ndarray, "things corners"],
+    Float64[np.ndarray, "things corners"],
+]:
+    """Returns row and column in a picture, and depth in metres, of points."""
     seen = (places - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
     depth = -seen[..., 2]
     scale = image_px / (2 * math.tan(math.radians(float(model.cam_fovy[camera])) / 2))
-    scale = scale / np.where(np.abs(depth) < 1e-6, 1e-6, depth)
-    return image_px / 2 - scale * seen[..., 1], image_px / 2 + scale * seen[..., 0], depth
+    scales = scale / np.where(np.abs(depth) < _NEAR_M, _NEAR_M, depth)
+    return image_px / 2 - scales * seen[..., 1], image_px / 2 + scales * seen[..., 0], depth
+
+
+def pixel_bounds(
+    model: Any,
+    data: Any,
+    *,
+    camera: int,
+    places: Float64[np.ndarray, "things corners 3"],
+    image_px: int,
+) -> Int[np.ndarray, "things 4"]:
+    """Returns the part of a picture that holds each thing, given points whose hull it fills.
+
+    Returns:
+        First and last row, first and last column of each thing, the last ones excluded: nothing
+        for what lies behind the camera.
+    """
+    row, column, depth = projected(model, data, camera=camera, places=places, image_px=image_px)
+    bounds = np.stack(
+        [row.min(1) - 1, row.max(1) + 2, column.min(1) - 1, column.max(1) + 2], axis=1
+    )
+    behind = depth < _NEAR_M
+    for thing in np.flatnonzero(behind.any(axis=1)):
+        bounds[thing] = 0
+        if not behind[thing].all():
+            crossings = _crossings(places[thing], depth[thing])[None]
+            rows, columns, _ = projected(
+                model, data, camera=camera, places=crossings, image_px=image_px
+            )
+            bounds[thing] = (rows.min() - 1, rows.max() + 2, columns.min() - 1, columns.max() + 2)
+    return np.clip(bounds, 0, image_px).astype(np.int64)
+
+
+def _crossings(
+    places: Float64[np.ndarray, "corners 3"], depth: Float64[np.ndarray, " corners"]
+) -> Float64[np.ndarray, "crossings 3"]:
+    """Returns the corners of the part of a hull that lies just before the camera and beyond."""
+    front = np.flatnonzero(depth >= _NEAR_M)
+    back = np.flatnonzero(depth < _NEAR_M)
+    ahead, behind = depth[front][:, None], depth[back][None]
+    share = ((ahead - _NEAR_M) / (ahead - behind))[..., None]
+    between = places[front][:, None] * (1 - share) + places[back][None] * share
+    return np.concatenate([places[front], between.reshape(-1, 3)])
 
 
 def subpixel_rays(
     fovy_degrees: float, image_px: int, samples: int
 ) -> Float64[np.ndarray, "pixels samples 3"]:
+    """Returns `samples` times `samples` rays for each pixel, in the camera's axes."""
     fine = camera_rays(fovy_degrees, image_px * samples)
     grid = fine.reshape(image_px, samples, image_px, samples, 3).transpose(0, 2, 1, 3, 4)
     return np.ascontiguousarray(grid).reshape(image_px**2, samples**2, 3)

@@ -1,26 +1,35 @@
 """Pictures of the scene: a ray renderer that needs no graphics library, and OpenGL as an option."""
 
-import ctypes.util
-import math
-import os
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, UInt8
 
 from jointspace.errors import InputError
-from jointspace.sim.scene import TABLE_HALF_M, TABLE_MIDDLE_M, load_mujoco
+from jointspace.sim.rays import (
+    NOTHING,
+    RayHits,
+    box_corners,
+    camera_rays,
+    cast_rays,
+    pixel_bounds,
+    subpixel_rays,
+)
+from jointspace.sim.render_gl import GlRenderer
+from jointspace.sim.scene import TABLE_HALF_M, TABLE_MIDDLE_M
 from jointspace.sim.shadows import SoftShadows
 
 _WORLD_BODY = 0
 _MIN_PX = 8
 
-_AMBIENT = 0.44
+_AMBIENT = 0.38
 _SKY = 0.16
 _KEY = 0.48
 _HEAD = 0.12
 _SHINE = 0.16
+_JUMP = 0.08
+"""Neighbours whose colours differ by more are an edge."""
+
 _DIM_BELOW_M = 0.035
 """Things are up to a fifth darker below this height, as if the table kept light from them."""
 
@@ -28,6 +37,7 @@ _WALL_TOP = np.array((0.83, 0.85, 0.87), dtype=np.float32)
 _WALL_BOTTOM = np.array((0.66, 0.685, 0.71), dtype=np.float32)
 _TABLE_LIGHT = 1.10
 _TABLE_FADE = 0.35
+
 
 class Renderer(Protocol):
     """Takes pictures."""
@@ -80,7 +90,6 @@ class RayRenderer:
     """
 
     def __init__(self, model: Any, *, image_px: int, shadows: bool, samples: int) -> None:
-        self._mujoco = load_mujoco()
         self._model = model
         self._px = image_px
         self._shadows = SoftShadows(model) if shadows else None
@@ -102,7 +111,7 @@ class RayRenderer:
         axes = data.cam_xmat[index].reshape(3, 3)
         origin = data.cam_xpos[index].copy()
         rays = self._rays[index] @ axes.T
-        image = self._background(data, origin, rays)
+        image = self._background(data, index, rays)
         behind = image.copy()
 
         where = np.flatnonzero(self._outlines(data, index))
@@ -113,9 +122,7 @@ class RayRenderer:
 
         fine = self._fine_rays[index]
         if fine is not None:
-            geoms = np.full(len(rays), NOTHING)
-            geoms[where] = hits.geom
-            edges = np.flatnonzero(self._edges(geoms))
+            edges = where[self._edges(image)[where]]
             image[edges] = self._blend(data, origin, fine[edges] @ axes.T, behind[edges])
         levels = np.clip(image * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
         return levels.reshape(self._px, self._px, 3)
@@ -135,49 +142,54 @@ class RayRenderer:
         colours[seen] = self._shade(data, origin, flat[seen], hits.of(seen))
         return np.clip(colours, 0.0, 1.0).reshape(rays.shape).mean(axis=1)
 
-    def _edges(self, geoms: Int[np.ndarray, " pixels"]) -> Bool[np.ndarray, "height width"]:
-        """Marks both pixels on either side of a change of colour."""
-        paint = self._model.geom_rgba[:, :3] @ (1.0, 7.0, 49.0)
-        paints = np.append(paint, -1.0)[geoms].reshape(self._px, self._px)
-        edges = np.zeros(paints.shape, dtype=bool)
-        across = paints[:, 1:] != paints[:, :-1]
-        along = paints[1:] != paints[:-1]
+    def _edges(self, image: Float32[np.ndarray, "pixels 3"]) -> Bool[np.ndarray, " pixels"]:
+        """Marks both pixels on either side of a jump of colour."""
+        grid = image.reshape(self._px, self._px, 3)
+        edges = np.zeros((self._px, self._px), dtype=bool)
+        across = (np.abs(grid[:, 1:] - grid[:, :-1]) > _JUMP).any(axis=2)
+        along = (np.abs(grid[1:] - grid[:-1]) > _JUMP).any(axis=2)
         edges[:, 1:] |= across
         edges[:, :-1] |= across
         edges[1:] |= along
         edges[:-1] |= along
-        return edges
+        return edges.reshape(-1)
 
     def _outlines(self, data: Any, camera: int) -> Bool[np.ndarray, "height width"]:
         """Marks the pixels within the outline of any visible geom's box."""
         model = self._model
         geoms = self._things[model.geom_rgba[self._things, 3] > 0]
-        row, column, depth = projected_boxes(model, data, camera, geoms, self._px)
-        bounds = np.stack(
-            [row.min(1) - 1, row.max(1) + 2, column.min(1) - 1, column.max(1) + 2], axis=1
+        bounds = pixel_bounds(
+            model,
+            data,
+            camera=camera,
+            places=box_corners(model, data, geoms),
+            image_px=self._px,
         )
-        bounds[depth.min(axis=1) < 1e-3] = (0, self._px, 0, self._px)
-        bounds[depth.max(axis=1) < 0] = 0
         mask = np.zeros((self._px, self._px), dtype=bool)
-        for top, bottom, left, right in np.clip(bounds, 0, self._px).astype(int).tolist():
+        for top, bottom, left, right in bounds.tolist():
             mask[top:bottom, left:right] = True
         return mask
 
     def _background(
-        self, data: Any, origin: Float64[np.ndarray, "3"], rays: Float64[np.ndarray, "rays 3"]
+        self, data: Any, camera: int, rays: Float64[np.ndarray, "rays 3"]
     ) -> Float32[np.ndarray, "rays 3"]:
         """Draws the table, its shadows, and the wall behind."""
-        rise = np.clip(rays[:, 2:] + 0.6, 0.0, 1.0).astype(np.float32)
-        image = _WALL_BOTTOM + (_WALL_TOP - _WALL_BOTTOM) * rise
-        slope = rays[:, :2] / np.minimum(rays[:, 2:], -1e-6)
-        place = (origin[:2] - origin[2] * slope).astype(np.float32)
-        on_table = (np.abs(place - np.float32(TABLE_MIDDLE_M)) < np.float32(TABLE_HALF_M)).all(1)
-        table = np.flatnonzero(on_table & (rays[:, 2] < 0))
-        x, y = place[table].T
+        x, y, z = rays.T.astype(np.float32)
+        image = _WALL_BOTTOM + (_WALL_TOP - _WALL_BOTTOM) * np.clip(z + 0.6, 0.0, 1.0)[:, None]
+        origin = data.cam_xpos[camera].astype(np.float32)
+        length = -origin[2] / np.minimum(z, -1e-6)
+        x, y = origin[0] + length * x, origin[1] + length * y
         light = _TABLE_LIGHT - _TABLE_FADE * ((x - 0.5) ** 2 + y**2)
         if self._shadows is not None:
-            light *= 1.0 - self._shadows.darkness(data, x, y)
-        image[table] = light[:, None] * self._model.geom("table").rgba[:3].astype(np.float32)
+            shape = (self._px, self._px)
+            light *= 1.0 - self._shadows.darkness(
+                data, camera=camera, x_m=x.reshape(shape), y_m=y.reshape(shape)
+            ).reshape(-1)
+        table = np.abs(x - np.float32(TABLE_MIDDLE_M[0])) < TABLE_HALF_M[0]
+        table &= np.abs(y - np.float32(TABLE_MIDDLE_M[1])) < TABLE_HALF_M[1]
+        table &= z < 0
+        tint = self._model.geom("table").rgba[:3].astype(np.float32)
+        image[table] = light[table, None] * tint
         return image
 
     def _shade(
@@ -202,5 +214,3 @@ class RayRenderer:
         light *= 0.80 + 0.20 * np.clip(height / _DIM_BELOW_M, 0.0, 1.0)
         paint = self._model.geom_rgba[hits.geom, :3].astype(np.float32)
         return paint * light[:, None] + _SHINE * shine[:, None]
-
-

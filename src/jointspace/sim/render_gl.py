@@ -46,5 +46,3 @@ class GlRenderer:
         """
         self._renderer.update_scene(data, camera=camera)
         return self._renderer.render().copy()
-
-

@@ -1,24 +1,18 @@
-"""The scene as a MuJoCo model: an arm made of primitives, a gripper, a table and slots for items.
+"""The scene as a MuJoCo model: arm, gripper, table, cameras and slots for items.
 
-The arm has the kinematics of a Franka Panda: the published Denavit-Hartenberg numbers and joint
-limits. One model serves all scenes: a reset shows the slots that a layout fills and hides the rest.
+One model serves all scenes: a reset shows the slots that a layout fills and hides the rest.
 """
 
-import math
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
-from jointspace.errors import InputError, MissingExtraError
-from jointspace.sim.layout import (
-    BUTTON_HALF_M,
-    CONTAINER_HALF_M,
-    CONTAINER_KINDS,
-    MAX_BUTTONS,
-    MAX_CONTAINERS,
-    MAX_OBJECTS,
-)
+from jointspace.sim.arm import add_arm
+from jointspace.sim.engine import load_mujoco
+from jointspace.sim.layout import CONTAINER_KINDS, MAX_BUTTONS, MAX_CONTAINERS, MAX_OBJECTS
+from jointspace.sim.props import SOLID, add_button, add_container, add_object
 
 STATE_NAMES = (
     *(f"joint_{number}_rad" for number in range(1, 8)),
@@ -41,15 +35,19 @@ ACTION_NAMES = (
 )
 CAMERAS = ("front", "wrist")
 
+CONTROL_HZ = 10
+"""Actions, states and pictures a second."""
+
 TIMESTEP_S = 0.004
 TABLE_MIDDLE_M = (0.38, 0.0)
 TABLE_HALF_M = (0.72, 0.68)
 
-FRONT_CAMERA_M = (1.42, 0.0, 0.90)
-FRONT_LOOKS_AT_M = (0.43, 0.0, 0.22)
-FRONT_FOV_DEGREES = 44.0
+FRONT_CAMERA_M = (1.42, 0.0, 0.92)
+FRONT_LOOKS_AT_M = (0.44, 0.0, 0.10)
+FRONT_FOV_DEGREES = 34.0
 KEY_LIGHT = (0.35, -0.45, 1.0)
 """Direction toward the light."""
+
 
 def build_scene() -> Any:
     """Builds the whole scene.
@@ -91,13 +89,13 @@ def build_arm() -> Any:
     return spec.compile()
 
 
-def camera_axes(position_m: np.ndarray, looks_at_m: np.ndarray) -> np.ndarray:
-    """Returns the 3x3 matrix whose columns are right, up and back of a camera that stands upright."""
-    back = np.asarray(position_m, dtype=np.float64) - np.asarray(looks_at_m, dtype=np.float64)
+def _front_axes() -> Float64[np.ndarray, "3 3"]:
+    """Returns right, up and back of the front camera, as rows."""
+    back = np.array(FRONT_CAMERA_M) - np.array(FRONT_LOOKS_AT_M)
     back /= np.linalg.norm(back)
     right = np.cross((0.0, 0.0, 1.0), back)
     right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(back, right), back], axis=1)
+    return np.stack([right, np.cross(back, right), back])
 
 
 def _empty_spec(mujoco: ModuleType) -> Any:
@@ -137,7 +135,5 @@ def _add_table(mujoco: ModuleType, spec: Any) -> None:
         condim=4,
         **SOLID,
     )
-    right, up, _ = camera_axes(np.array(FRONT_CAMERA_M), np.array(FRONT_LOOKS_AT_M)).T
+    right, up, _ = _front_axes()
     world.add_camera(name="front", pos=FRONT_CAMERA_M, xyaxes=(*right, *up), fovy=FRONT_FOV_DEGREES)
-
-

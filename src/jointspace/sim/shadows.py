@@ -5,11 +5,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
+from jointspace.sim.engine import load_mujoco
+from jointspace.sim.rays import pixel_bounds
+
 _DARKEST = 0.42
 _FADE_PER_M = 3.5
 _SOFT_M = 0.010
 _SOFT_PER_M = 0.35
-_ROUND_WORDS = ("bowl", "plate", "tray")
+_HIGHEST_M = 0.5
+"""Things above cast no shadow that could be seen."""
 
 
 class SoftShadows:
@@ -27,14 +31,20 @@ class SoftShadows:
         self._casters = _casters(model)
 
     def darkness(
-        self, data: Any, x_m: Float32[np.ndarray, " points"], y_m: Float32[np.ndarray, " points"]
-    ) -> Float32[np.ndarray, " points"]:
-        """Returns the part of the light that things keep from points of the table.
+        self,
+        data: Any,
+        *,
+        camera: int,
+        x_m: Float32[np.ndarray, "height width"],
+        y_m: Float32[np.ndarray, "height width"],
+    ) -> Float32[np.ndarray, "height width"]:
+        """Returns the part of the light that things keep from each pixel of the table.
 
         Args:
             data: the scene's state, after `mj_forward`.
-            x_m: of each point.
-            y_m: of each point.
+            camera: index of the camera that looks at the table.
+            x_m: where each pixel's ray meets the table's plane.
+            y_m: likewise.
 
         Returns:
             0 in full light.
@@ -45,22 +55,27 @@ class SoftShadows:
         strength = _DARKEST / (1.0 + _FADE_PER_M * heights)
         reach = (radii + soft)[:, None]
         low, high = np.minimum(starts, ends) - reach, np.maximum(starts, ends) + reach
-        for bar in range(len(radii)):
-            near = np.flatnonzero(
-                (x_m > low[bar, 0])
-                & (x_m < high[bar, 0])
-                & (y_m > low[bar, 1])
-                & (y_m < high[bar, 1])
-            )
-            if not len(near):
+        corners = np.zeros((len(radii), 4, 3))
+        corners[:, :, 0] = np.stack([low[:, 0], low[:, 0], high[:, 0], high[:, 0]], axis=1)
+        corners[:, :, 1] = np.stack([low[:, 1], high[:, 1], low[:, 1], high[:, 1]], axis=1)
+        rectangles = pixel_bounds(
+            self._model, data, camera=camera, places=corners, image_px=len(x_m)
+        )
+        for bar, (top, bottom, left, right) in enumerate(rectangles.tolist()):
+            if top >= bottom or left >= right:
                 continue
+            part = np.s_[top:bottom, left:right]
             along = ends[bar] - starts[bar]
-            dx, dy = x_m[near] - starts[bar, 0], y_m[near] - starts[bar, 1]
-            part = np.clip((dx * along[0] + dy * along[1]) / max(along @ along, 1e-9), 0.0, 1.0)
-            away = np.hypot(dx - part * along[0], dy - part * along[1])
-            full = np.clip((radii[bar] + soft[bar] - away) / (2.0 * soft[bar]), 0.0, 1.0)
+            dx, dy = x_m[part] - starts[bar, 0], y_m[part] - starts[bar, 1]
+            length = float(along @ along)
+            if length > 1e-6:
+                share = np.clip((dx * along[0] + dy * along[1]) * (1.0 / length), 0.0, 1.0)
+                dx -= share * along[0]
+                dy -= share * along[1]
+            away = np.sqrt(dx * dx + dy * dy)
+            full = np.clip((reach[bar] - away) * (0.5 / soft[bar]), 0.0, 1.0)
             shade = strength[bar] * full * full * (3.0 - 2.0 * full)
-            dark[near] = np.maximum(dark[near], shade)
+            np.maximum(dark[part], shade, out=dark[part])
         return dark
 
     def _bars(
@@ -72,7 +87,9 @@ class SoftShadows:
         Float32[np.ndarray, " bars"],
     ]:
         """Returns both ends and the radius of each bar's shadow, and the bar's lowest height."""
-        casters = self._casters[self._model.geom_rgba[self._casters, 3] > 0]
+        shown = self._model.geom_rgba[self._casters, 3] > 0
+        low = data.geom_xpos[self._casters, 2] < _HIGHEST_M
+        casters = self._casters[shown & low]
         radii, halves, axes = _rounded(self._model, casters)
         turns = data.geom_xmat[casters].reshape(-1, 3, 3)
         offsets = np.take_along_axis(turns, axes[:, None, None], axis=2)[..., 0] * halves[:, None]
@@ -92,14 +109,19 @@ class SoftShadows:
 
 
 def _casters(model: Any) -> Int[np.ndarray, " casters"]:
-    """Returns the geoms that cast shadows: all of the arm, one of each item."""
-    casters = []
+    """Returns the geoms that cast shadows: foot, limbs and gripper of the arm, one of each item."""
+    cylinder = int(load_mujoco().mjtGeom.mjGEOM_CYLINDER)
+    casters: list[int] = []
     for body in range(1, model.nbody):
         geoms = np.flatnonzero(model.geom_bodyid == body)
         name = model.body(body).name
-        if name.endswith("_cap"):
-            continue
-        casters += geoms[:1].tolist() if name.endswith(_ROUND_WORDS) else geoms.tolist()
+        if name.startswith("link"):
+            limbs = geoms[model.geom_type[geoms] != cylinder]
+            casters += (limbs if len(limbs) else geoms[:1]).tolist()
+        elif name.startswith("container"):
+            casters += geoms[:1].tolist()
+        elif not name.endswith("_cap"):
+            casters += geoms.tolist()
     return np.array(casters)
 
 

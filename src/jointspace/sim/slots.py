@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from jointspace.sim.engine import load_mujoco
 from jointspace.sim.layout import COLOURS, Item, Layout
-from jointspace.sim.scene import CAP_TOP_M, CONTAINER_FLOOR_M, OBJECT_DENSITY_KG_M3, load_mujoco
+from jointspace.sim.props import CAP_TOP_M, CONTAINER_FLOOR_M, OBJECT_DENSITY_KG_M3
 
 
 class Slots:

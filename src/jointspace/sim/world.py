@@ -1,4 +1,4 @@
-"""The tabletop world: physics of one scene, the arm's control, and what can be seen and measured."""
+"""The tabletop world: physics of one scene, the arm's control, and what can be measured."""
 
 import math
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ import numpy.typing as npt
 from jaxtyping import Float32, Float64, UInt8
 
 from jointspace.errors import InputError, did_you_mean
+from jointspace.sim.arm import FINGER_TRAVEL_M, HOME
+from jointspace.sim.engine import load_mujoco
 from jointspace.sim.kinematics import Kinematics, Pose, rotation_matrix, rotation_vector
 from jointspace.sim.layout import Item, Layout
-from jointspace.sim.render import Renderer, make_renderer, visible_fraction
+from jointspace.sim.props import BUTTON_TRAVEL_M
+from jointspace.sim.rays import visible_fraction
+from jointspace.sim.render import Renderer, make_renderer
 from jointspace.sim.scene import (
     ACTION_NAMES,
-    BUTTON_TRAVEL_M,
     CAMERAS,
-    FINGER_TRAVEL_M,
+    CONTROL_HZ,
     FRONT_CAMERA_M,
-    HOME,
     KEY_LIGHT,
     TIMESTEP_S,
     build_scene,
-    load_mujoco,
 )
 from jointspace.sim.slots import Slots
 
-CONTROL_HZ = 10
 SUBSTEPS = round(1 / (CONTROL_HZ * TIMESTEP_S))
 MAX_STEP_M = 0.06
 MAX_TURN_RAD = 0.5
