@@ -53,6 +53,14 @@ def test_statistics_of_pictures_are_those_of_their_pixels():
             assert stats[name][i][0][0] == pytest.approx(value, abs=1e-12), name
 
 
+def test_a_quantile_is_the_smallest_level_that_enough_pixels_do_not_exceed():
+    pictures = np.zeros((2, 5, 5, 3), dtype=np.uint8)
+    pictures[1] = 51  # exactly half of the pixels are darker
+    stats = picture_stats(count_levels(pictures), num_frames=2)
+    assert stats["q50"] == [[[0.0]]] * 3
+    assert stats["q90"] == [[[0.2]]] * 3
+
+
 def test_counts_of_levels_add_up():
     pictures = np.random.default_rng(2).integers(0, 256, size=(5, 4, 4, 3)).astype(np.uint8)
     parts = count_levels(pictures[:2]) + count_levels(pictures[2:])

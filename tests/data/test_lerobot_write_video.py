@@ -50,13 +50,13 @@ def _psnr(found, wanted):
     return 10 * math.log10(255**2 / np.mean((found.astype(float) - wanted) ** 2))
 
 
-@pytest.mark.parametrize("px", [64, 96])
-def test_colours_of_small_objects_survive(px):
+@pytest.mark.parametrize(("px", "least"), [(64, 29.5), (96, 30.5)])
+def test_colours_of_small_objects_survive(px, least):
     pictures, inside = _squares(px)
     found = _decode(_encode([pictures]))
     assert found.shape == pictures.shape
-    assert _psnr(found, pictures) > 27
-    assert _psnr(found[inside], pictures[inside]) > 33
+    assert _psnr(found, pictures) > least
+    assert _psnr(found[inside], pictures[inside]) > 36
     for k, colour in enumerate(COLOURS):
         of_colour = inside & (pictures == colour).all(axis=3)
         mean = found[of_colour].mean(axis=0)
@@ -85,12 +85,12 @@ def test_every_episode_begins_anew_and_no_frame_is_far_from_one_that_stands_alon
     assert keys == [0, GROUP, 2 * GROUP, 25]
 
 
-def test_is_h264_that_every_player_knows_without_a_date_in_it():
+def test_is_h264_that_every_player_knows_without_date_or_version():
     with av.open(io.BytesIO(_encode([_squares(32)[0]]))) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.codec.canonical_name == "h264"
         assert stream.pix_fmt == "yuv420p"
-        assert "creation_time" not in {**container.metadata, **stream.metadata}
+        assert not {"creation_time", "encoder"} & {*container.metadata, *stream.metadata}
 
 
 def test_the_same_pictures_give_the_same_bytes_whatever_lies_in_memory():

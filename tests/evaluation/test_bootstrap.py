@@ -7,6 +7,7 @@ from jointspace.evaluation.bootstrap import (
     Resampling,
     TargetResampler,
     draw_copies,
+    mean_interval,
     query_intervals,
     summarise,
 )
@@ -139,3 +140,18 @@ def test_very_many_candidates_are_resampled_less_often():
         ).num_resamples
         == 0
     )
+
+
+def test_the_interval_of_a_mean_equals_drawing_whole_episodes_anew():
+    generator = np.random.default_rng(3)
+    values, episodes = generator.normal(size=30), generator.integers(0, 6, size=30)
+    resampling = Resampling(num_resamples=80, confidence=0.9, seed=5)
+    drawn = np.concatenate(list(draw_copies(6, width=1, resampling=resampling)))
+    means = [np.repeat(values, copies[episodes]).mean() for copies in drawn]
+    low, high = mean_interval(values, episodes, resampling=resampling)
+    np.testing.assert_allclose([low, high], np.quantile(means, [0.05, 0.95]))
+
+
+def test_the_mean_of_one_episode_has_no_interval():
+    low, high = mean_interval(np.ones(3), np.zeros(3, dtype=np.int64), resampling=Resampling())
+    assert np.isnan([low, high]).all()

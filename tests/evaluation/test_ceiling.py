@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from jointspace.batch import ACTION, STATE, TEXT, VISION, Embeddings, Modality
+from jointspace.batch import ACTION, STATE, VISION, Embeddings, Modality
 from jointspace.errors import DataError, InputError
 from jointspace.evaluation.ceiling import measure_ceilings, read_revealed
 from jointspace.evaluation.factors import goal_factors
@@ -30,7 +30,7 @@ def test_a_ceiling_is_what_shuffling_within_the_known_factors_scores(embeddings,
     ceiling = measure_ceilings(embeddings, factors, {ACTION: ("skill", "direction")})[ACTION]
     generator = np.random.default_rng(0)
     goal = embeddings.rows.goal
-    known = [(factors.of([g], "skill")[0], factors.of([g], "direction")[0]) for g in goal]
+    known = list(zip(factors.of(goal, "skill"), factors.of(goal, "direction"), strict=True))
     texts = np.unique(embeddings.rows.instruction, return_index=True)[1]
     drawn = []
     for _ in range(60):
@@ -71,7 +71,7 @@ def test_without_texts_that_differ_there_is_no_ceiling(embeddings, factors):
 
 
 def test_unknown_factors_are_refused(embeddings, factors):
-    with pytest.raises(InputError, match="'action': no factor 'skil'. Did you mean 'skill'"):
+    with pytest.raises(InputError, match=r"'action': no factor 'skil'\. Did you mean 'skill'"):
         measure_ceilings(embeddings, factors, {ACTION: ("skil",)})
 
 

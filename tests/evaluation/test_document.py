@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 from jointspace.evaluation.document import (
     Cell,
     Document,
+    Fold,
     Heading,
     Paragraph,
     Picture,
@@ -73,3 +74,30 @@ def test_markdown_keeps_data_out_of_the_markup():
     assert "![a picture](a.png)" in text
     # Header, rule and one row: a line break in a cell would add a fourth.
     assert sum(line.startswith("|") for line in text.splitlines()) == 3
+
+
+def _grouped():
+    row = tuple(map(Cell, ("one", "1", "2", "3")))
+    table = Table(("name", "a", "b", "c"), (row,), groups=(("first", 2), (HOSTILE, 1)))
+    return Document("Grouped", (Fold(HOSTILE, (Heading("Inside", 3), table)),))
+
+
+def test_folds_and_column_groups_are_well_formed_and_keep_data_out_of_the_markup():
+    page = render_html(_grouped())
+    tags = _Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert "script" not in tags.seen
+    assert tags.seen.index("details") < tags.seen.index("summary") < tags.seen.index("h3")
+    assert '<th class="group" colspan="2">first</th>' in page
+    # A group begins at its first column.
+    assert '<td class="plain start"><span>1</span>' in page
+    assert '<td class="plain"><span>2</span>' in page
+    assert '<td class="plain start"><span>3</span>' in page
+
+
+def test_markdown_writes_groups_into_the_names_of_the_columns():
+    text = render_markdown(_grouped())
+    assert "| name | first: a | first: b | push" in text
+    assert text.count("**push") == 1
+    assert "### Inside" in text

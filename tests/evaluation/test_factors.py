@@ -118,9 +118,9 @@ def test_unnamed_goals_are_the_instructions(dataset):
 
 
 def test_unknown_factors_and_modalities_are_refused(embeddings, factors):
-    with pytest.raises(InputError, match="no factor 'color'. Did you mean 'colour'"):
+    with pytest.raises(InputError, match=r"no factor 'color'\. Did you mean 'colour'"):
         factors.of([0], "color")
-    with pytest.raises(InputError, match="no modality 'visoin'. Did you mean 'vision'"):
+    with pytest.raises(InputError, match=r"no modality 'visoin'\. Did you mean 'vision'"):
         factor_accuracy(embeddings, Modality("visoin"), factors)
     fused = Embeddings(
         {**embeddings.vectors, Modality("vision+text"): embeddings.vectors[VISION]}, embeddings.rows

@@ -14,7 +14,8 @@ from jointspace.evaluation.bootstrap import Resampling
 from jointspace.evaluation.directions import evaluate_embeddings
 from jointspace.evaluation.metrics_json import METRICS_VERSION
 from jointspace.evaluation.report import write_report
-from jointspace.evaluation.report_text import accuracy_blocks, retrieval_blocks
+from jointspace.evaluation.report_text import accuracy_blocks, estimate_cell, retrieval_blocks
+from jointspace.evaluation.retrieval import Estimate
 from jointspace.evaluation.space_plots import similarity_matrices, space_map
 from jointspace.evaluation.split_report import SplitReport
 from jointspace.evaluation.wording import number, place, shortened
@@ -153,6 +154,14 @@ def test_numbers_clearly_off_chance_are_marked(evaluation):
     assert row[0].note == "20 queries\n20 candidates"
     # Four texts: R@5 of 1 is what chance gives, too.
     assert by_name["vision → text"][2].tone == "unclear"
+
+
+def test_a_number_at_chance_is_never_marked_whatever_its_interval():
+    assert estimate_cell(Estimate(0.1, 0.1, 0.12, 0.2)).tone == "unclear"
+    assert estimate_cell(Estimate(0.15, 0.1, 0.12, 0.2)).tone == "clear"
+    assert estimate_cell(Estimate(9.0, 9.0, 5.0, 7.0), is_rank=True).tone == "unclear"
+    assert estimate_cell(Estimate(6.0, 9.0, 5.0, 7.0), is_rank=True).tone == "clear"
+    assert estimate_cell(Estimate(0.9, 0.1, float("nan"), float("nan"))).tone == "unclear"
 
 
 def test_instructions_are_listed_where_they_are_few(embeddings, evaluation):

@@ -5,7 +5,7 @@ import pytest
 
 from jointspace.sim.arm import HOME, JOINT_LIMITS_RAD
 from jointspace.sim.kinematics import Kinematics, Pose, rotation_matrix, rotation_vector
-from jointspace.sim.world import WORKSPACE_M
+from jointspace.sim.world import within_reach
 
 DOWN = np.diag((1.0, -1.0, -1.0))
 LOWER, UPPER = np.array(JOINT_LIMITS_RAD).T
@@ -69,13 +69,22 @@ def test_the_jacobian_is_the_finite_difference_of_the_pose(arm):
             np.testing.assert_allclose(jacobian[:, joint], [*linear, *angular], atol=1e-6)
 
 
-def test_the_tool_reaches_poses_all_over_the_workspace_within_the_joint_limits(arm):
+@pytest.mark.parametrize(
+    ("low", "high", "tilt_rad"),
+    [
+        ((0.30, -0.38, 0.01), (0.74, 0.38, 0.45), 0.0),
+        ((0.38, -0.30, 0.01), (0.64, 0.30, 0.25), 0.2),
+    ],
+)
+def test_the_tool_reaches_poses_all_over_the_workspace_within_the_joint_limits(
+    arm, low, high, tilt_rad
+):
     rng = np.random.default_rng(2)
-    low, high = np.array(WORKSPACE_M).T
-    for _ in range(150):
-        tilt = rotation_matrix(np.array([*rng.uniform(-0.25, 0.25, 2), 0.0]))
-        yaw = rotation_matrix(np.array([0.0, 0.0, rng.uniform(-1.5, 1.5)]))
-        target = Pose(position=rng.uniform(low, high), rotation=tilt @ yaw @ DOWN)
+    for _ in range(120):
+        tilt = rotation_matrix(np.array([*rng.uniform(-tilt_rad, tilt_rad, 2), 0.0]))
+        yaw = rotation_matrix(np.array([0.0, 0.0, rng.uniform(-1.2, 1.2)]))
+        place = within_reach(rng.uniform(low, high))
+        target = Pose(position=place, rotation=tilt @ yaw @ DOWN)
         joints = arm.solve(target, start_rad=np.array(HOME), iterations=100)
         reached = arm.tool_pose(joints)
         assert np.linalg.norm(reached.position - target.position) < 1e-3

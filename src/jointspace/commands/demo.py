@@ -99,6 +99,4 @@ def _simulate(arguments: Demo, *, out: Path) -> Simulate:
             px=64,
             workers=arguments.workers,
         )
-    return Simulate(
-        out=out, episodes=NUM_EPISODES, seed=arguments.seed, workers=arguments.workers
-    )
+    return Simulate(out=out, episodes=NUM_EPISODES, seed=arguments.seed, workers=arguments.workers)

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from jointspace.batch import Embeddings
 from jointspace.commands.arguments import Embed
 from jointspace.commands.opened_run import open_run
-from jointspace.commands.progress import progress_bar
 from jointspace.data.samples import SampleSet
 from jointspace.data.windows import num_short_episodes
 from jointspace.evaluation.embedding import embed_samples
+from jointspace.progress import progress_bar
 from jointspace.storage import write_whole
 
 

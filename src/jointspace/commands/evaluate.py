@@ -10,7 +10,6 @@ from rich.console import Group
 from jointspace.commands.arguments import Evaluate
 from jointspace.commands.evaluation_tables import accuracy_lines, core_table
 from jointspace.commands.opened_run import OpenedRun, open_run
-from jointspace.commands.progress import progress_bar
 from jointspace.data.samples import SampleSet
 from jointspace.data.splits import Splits, split_rule
 from jointspace.data.windows import num_short_episodes
@@ -25,6 +24,7 @@ from jointspace.evaluation.scales import EPISODES, WINDOWS
 from jointspace.evaluation.scene import embed_alternatives
 from jointspace.evaluation.split_report import SplitReport, measure_split
 from jointspace.models.run_folder import LOG_FILE
+from jointspace.progress import progress_bar
 
 ALL_SPLITS = "all"
 """Stands for every split that is held out for evaluation."""

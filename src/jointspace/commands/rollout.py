@@ -1,8 +1,8 @@
 """`jointspace rollout`."""
 
 from jointspace.commands.arguments import Rollout
-from jointspace.commands.progress import progress_bar
 from jointspace.commands.simulate import camera_names
+from jointspace.progress import progress_bar
 from jointspace.sim.closed_loop import ClosedLoopResult, run_closed_loop
 from jointspace.sim.policies import load_policy, reference_policies
 

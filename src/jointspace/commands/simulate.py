@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from jointspace.commands.arguments import Simulate
-from jointspace.commands.progress import progress_bar
 from jointspace.data.open import open_dataset
 from jointspace.data.schema import RobotDataset
 from jointspace.errors import InputError
+from jointspace.progress import progress_bar
 from jointspace.sim.dataset import SimulatedDataset, simulate_dataset
 from jointspace.sim.plan import SimulationPlan
 
@@ -96,9 +96,7 @@ def run(arguments: Simulate) -> Simulated:
         noisy_fraction=arguments.noisy,
     )
     with progress_bar("simulating") as report:
-        made = simulate_dataset(
-            arguments.out, plan, num_workers=arguments.workers, progress=report
-        )
+        made = simulate_dataset(arguments.out, plan, num_workers=arguments.workers, progress=report)
     return Simulated(made, open_dataset(made.path))
 
 

@@ -27,7 +27,7 @@ _OPTIONS: Mapping[str, str] = {
     # The number of threads decides the bytes, and so does what the encoder's lookahead finds in
     # memory: with it, one file in some dozens differs from the others of the same pictures.
     "threads": "1",
-    "x264-params": "mbtree=1:rc-lookahead=40:rc-lookahead=0:scenecut=0:weightp=0",
+    "x264-params": "mbtree=0:rc-lookahead=0:scenecut=0:weightp=0",
 }
 
 
@@ -51,7 +51,7 @@ class VideoEncoder:
         """
         self._av = _import_av()
         self._content = io.BytesIO()
-        # Without the version of the muxer and the time of day in the file.
+        # Without the muxer's version in the file.
         options = {"fflags": "+bitexact"}
         self._container = self._av.open(self._content, "w", format="mp4", options=options)
         self._stream = self._container.add_stream("libx264", rate=fps, options=dict(_OPTIONS))

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int, Int64
 
-from jointspace.batch import ACTION, Batch, Modality, RowIds
+from jointspace.batch import Batch, RowIds
 from jointspace.config import AugmentConfig
 from jointspace.data.augment import augment_batch
 from jointspace.data.collate import Sample, Steps
 from jointspace.data.frames import FrameStore
 from jointspace.data.goals import goal_ids
-from jointspace.data.preprocess import Preprocessor, sensor_readings
+from jointspace.data.preprocess import Preprocessor
+from jointspace.data.recording import Recording
 from jointspace.data.schema import RobotDataset
 from jointspace.data.windows import Window, clip_positions, sliding_windows, whole_episodes
 from jointspace.errors import InputError
@@ -91,12 +92,10 @@ class SampleSet:
         self._goal = np.asarray(
             [goals.get(e.instruction, -1) for e in dataset.episodes], dtype=np.int64
         )
-        self._readings = {
-            position: self._episode_readings(position)
-            for position in np.unique(self._episode).tolist()
-        }
-        self._pictures = {
-            position: self._episode_pictures(position, store)
+        self._recordings = {
+            position: Recording.of_episode(
+                dataset.episodes[position], position, store, preprocessor
+            )
             for position in np.unique(self._episode).tolist()
         }
 
@@ -275,7 +274,8 @@ class SampleSet:
             at = clip_positions(
                 count, self.clip_frames, phase=None if phase is None else phase[row]
             )
-            frames, frames_valid = self._frames(position, at + first)
+            recording = self._recordings[position]
+            frames, frames_valid = recording.frames(at + first)
             instruction = instructions[row]
             samples.append(
                 Sample(
@@ -285,7 +285,7 @@ class SampleSet:
                     text=recorded.instruction if instruction >= 0 else None,
                     steps={
                         modality: Steps(readings[first : first + count], time_s)
-                        for modality, readings in self._readings[position].items()
+                        for modality, readings in recording.readings.items()
                     },
                     episode=recorded.index,
                     instruction=instruction,
@@ -307,44 +307,6 @@ class SampleSet:
         reach = 0.0 if self.augment is None else self.augment.start_jitter_s * self.dataset.info.fps
         shift = np.rint(rng.uniform(-reach, reach, size=len(start))).astype(np.int64)
         return np.clip(start + shift, 0, num_frames - length)
-
-    def _frames(
-        self, position: int, at: Int64[np.ndarray, " picture"]
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Gathers pictures "picture camera px px 3", and which of them are real."""
-        cameras = self._pictures[position]
-        if not any(pictures is not None for pictures in cameras):
-            return None, None
-        px = self.preprocessor.image_px
-        frames = np.zeros((len(at), len(cameras), px, px, 3), dtype=np.uint8)
-        for camera, pictures in enumerate(cameras):
-            if pictures is not None:
-                for picture, frame in enumerate(at.tolist()):
-                    frames[picture, camera] = pictures[frame]
-        if all(pictures is not None for pictures in cameras):
-            return frames, None
-        delivered = np.asarray([pictures is not None for pictures in cameras], dtype=np.bool_)
-        return frames, np.tile(delivered, (len(at), 1))
-
-    def _episode_readings(self, position: int) -> dict[Modality, np.ndarray]:
-        episode = self.dataset.episodes[position]
-        found = {
-            modality: sensor_readings(episode, modality)
-            for modality in (ACTION, *self.preprocessor.sensors)
-        }
-        return {modality: each for modality, each in found.items() if each is not None}
-
-    def _episode_pictures(
-        self, position: int, store: FrameStore | None
-    ) -> tuple[np.ndarray | None, ...]:
-        episode = self.dataset.episodes[position]
-        if store is None:
-            return ()
-        # np.asarray keeps the mapping and drops the slow indexing of np.memmap.
-        return tuple(
-            np.asarray(store.frames(position, camera)) if camera in episode.videos else None
-            for camera in self.preprocessor.cameras
-        )
 
     def _check_windows(self) -> None:
         for window in self.windows:

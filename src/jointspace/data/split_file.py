@@ -76,7 +76,7 @@ def load_splits(path: Path, dataset: RobotDataset, *, to_train: bool = False) ->
     stored = _read(path)
     _refuse_other_recordings(path, stored, dataset)
     position = {e.index: p for p, e in enumerate(dataset.episodes)}
-    named: dict[str, list[int]] = {name: stored[name] for name in CORE_SPLITS} 
+    named: dict[str, list[int]] = {name: stored[name] for name in CORE_SPLITS} | stored["others"]
     found = {}
     for name, indices in named.items():
         found[name] = tuple(sorted(position[i] for i in indices if i in position))

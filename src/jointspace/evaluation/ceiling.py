@@ -141,15 +141,18 @@ def _measure(
     hidden: tuple[str, ...],
 ) -> Ceiling | None:
     rows = embeddings.rows.take(rows_with_text(embeddings, modality))
-    values = [factors.of(rows.goal, name) for name in names]
     if not len(rows):
         return None
+    known = {name: factors.of(rows.goal, name) for name in names}
+    kinds: dict[tuple[str, ...], int] = {}
+    place = [
+        kinds.setdefault(tuple(values[row] for values in known.values()), len(kinds))
+        for row in range(len(rows))
+    ]
     # One axis for each combination, so that cosines are exactly 1 or 0 and ties are exact.
-    kinds = np.unique(np.asarray(values).reshape(len(names), -1), axis=1, return_inverse=True)[1]
-    place = kinds.reshape(-1) if names else np.zeros(len(rows), dtype=np.int64)
-    known = np.eye(int(place.max()) + 1, dtype=np.float32)[place]
+    vectors = np.eye(len(kinds), dtype=np.float32)[place]
     measured = evaluate_embeddings(
-        Embeddings({_KNOWING: known, TEXT: known}, rows), resampling=Resampling(num_resamples=0)
+        Embeddings({_KNOWING: vectors, TEXT: vectors}, rows), resampling=Resampling(num_resamples=0)
     ).retrieval
     scores = {}
     for direction in (Direction(_KNOWING, TEXT), Direction(TEXT, _KNOWING)):

@@ -71,8 +71,9 @@ def intro_blocks(confidence: float) -> list[Block]:
         ),
         Paragraph(
             "Every number stands beside its chance level, which is what ranking at random would "
-            f"reach, and its {confidence:.0%} interval, from drawing the episodes anew many times. "
-            "Blue numbers lie clearly off chance; grey ones may be luck."
+            f"reach, and in the detailed tables beside its {confidence:.0%} interval, from drawing "
+            "the episodes anew many times. Blue numbers lie clearly off chance; grey ones may be "
+            "luck."
         ),
     ]
 
@@ -275,5 +276,7 @@ def estimate_cell(
     lines = [f"chance {show(estimate.chance)}"]
     if interval and not math.isnan(estimate.low):
         lines.insert(0, f"{show(estimate.low)} to {show(estimate.high)}")
-    off_chance = estimate.high < estimate.chance if is_rank else estimate.low > estimate.chance
+    # Both count: resampled candidates may lie all to one side of the number itself.
+    worst = max(estimate.high, estimate.value) if is_rank else min(estimate.low, estimate.value)
+    off_chance = worst < estimate.chance if is_rank else worst > estimate.chance + 1e-9
     return Cell(show(estimate.value), "\n".join(lines), "clear" if off_chance else "unclear")

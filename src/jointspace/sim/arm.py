@@ -29,6 +29,13 @@ FINGER_TRAVEL_M = 0.04
 TOOL_OFFSET_M = 0.1034
 """From the hand's flange to the point between the finger tips."""
 
+SHOULDER_HEIGHT_M = 0.333
+WRIST_OFFSET_M = 0.088
+"""From the axis of joint 6 to that of joint 7, sideways."""
+
+TOOL_BELOW_WRIST_M = 0.107 + TOOL_OFFSET_M
+"""From the axis of joint 6 down to the tool, where it points straight down."""
+
 WRIST_FOV_DEGREES = 82.0
 WRIST_TILT_RAD = 0.19
 """The wrist camera is turned from straight down toward the finger tips by this angle."""
@@ -80,7 +87,7 @@ def add_arm(mujoco: ModuleType, spec: Any) -> None:
     body = spec.worldbody.add_body(name="link0")
     feet: tuple[tuple[tuple[float, ...], float, str], ...] = (
         ((0, 0, 0, 0, 0, 0.03), 0.10, "joint"),
-        ((0, 0, 0.03, 0, 0, 0.14), 0.070, "white"),
+        ((0, 0, 0.03, 0, 0, 0.14), 0.066, "white"),
     )
     for ends, radius, paint in feet:
         body.add_geom(

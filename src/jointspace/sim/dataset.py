@@ -95,13 +95,14 @@ def simulate_dataset(
         done = finished_blocks(partial)
         num_reused = len(done)
         _make_blocks(partial, plan, done, num_workers=num_workers, progress=progress)
-        finish_dataset(
-            partial,
-            layout=_layout(plan),
-            num_blocks=plan.num_blocks,
-            manifest=manifest,
-            manifest_name=MANIFEST_FILE.name,
-        )
+    # Of a data set that was finished already, this only clears away what is left of the work.
+    finish_dataset(
+        partial,
+        layout=_layout(plan),
+        num_blocks=plan.num_blocks,
+        manifest=manifest,
+        manifest_name=MANIFEST_FILE.name,
+    )
     try:
         (partial / PLAN_FILE).unlink(missing_ok=True)
         if out.is_dir():
@@ -158,7 +159,9 @@ def _begin(partial: Path, manifest: Mapping[str, Any]) -> None:
         if not file.is_file():
             file = partial / MANIFEST_FILE  # killed just before it got its name
         if not file.is_file():
-            raise InputError(f"{partial}: is not empty, and holds no unfinished data set; remove it")
+            raise InputError(
+                f"{partial}: is not empty, and holds no unfinished data set; remove it"
+            )
         _refuse_difference(file, manifest)
         return
     write_whole(partial / PLAN_FILE, json.dumps(manifest, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The tabletop as an environment: a seed gives a scene, a goal and its wording; steps may reach it."""
+"""The tabletop as an environment: a seed gives a scene, a goal and its wording."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
@@ -11,8 +11,8 @@ from jointspace.errors import InputError, did_you_mean
 from jointspace.sim.goals import SKILLS, Goal, current_poses, holds, possible_goals
 from jointspace.sim.language import goal_name, say
 from jointspace.sim.layout import Layout, draw_layout
-from jointspace.sim.scene import ACTION_NAMES, STATE_NAMES
-from jointspace.sim.world import CONTROL_HZ, World
+from jointspace.sim.scene import ACTION_NAMES, CONTROL_HZ, STATE_NAMES
+from jointspace.sim.world import World
 
 SUCCESS_STEPS = 3
 """The goal must hold at the end of so many steps in a row: passing through does not count."""
@@ -159,9 +159,7 @@ class TabletopEnv:
         self._ended = False
         return self._observe(), self._info()
 
-    def step(
-        self, action: npt.ArrayLike
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: npt.ArrayLike) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Lets a tenth of a second pass.
 
         Args:

@@ -8,8 +8,9 @@ from jaxtyping import Float64
 
 from jointspace.errors import InputError
 from jointspace.sim.goals import Goal
+from jointspace.sim.scene import CONTROL_HZ
 from jointspace.sim.waypoints import Waypoint, waypoints
-from jointspace.sim.world import CONTROL_HZ, World
+from jointspace.sim.world import World
 
 SPEED_M_S = (0.22, 0.34)
 """Slowest and fastest expert."""

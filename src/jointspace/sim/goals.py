@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float64
 
+from jointspace.errors import InputError, did_you_mean
 from jointspace.sim.layout import CONTAINER_HALF_M, Item
 from jointspace.sim.room import PUSH_WAYS, SIDES, has_lane, has_room_beside, is_bare, on_table
 from jointspace.sim.world import World
@@ -17,6 +18,11 @@ SKILLS = ("lift", "put", "stack", "push", "touch", "beside", "press", "rotate")
 
 TURNS: Mapping[str, float] = MappingProxyType({"clockwise": -1.0, "counterclockwise": 1.0})
 """Sign of the turn about the vertical, as seen from above and in the front camera's picture."""
+
+_TARGETED = ("put", "stack", "beside")
+_DIRECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"push": tuple(PUSH_WAYS), "beside": tuple(SIDES), "rotate": tuple(TURNS)}
+)
 
 _STILL_M_S = 0.03
 _ON_TABLE_M = 0.012
@@ -34,6 +40,7 @@ _ABOVE_FLOOR_M = 0.03
 _STACK_HEIGHT_M = 0.01
 _BESIDE_FARTHEST_M = 0.08
 _BESIDE_ASKEW_M = 0.04
+_NEIGHBOUR_STRAY_M = 0.03
 _TURNED_RAD = math.radians(25.0)
 _TURN_STRAY_M = 0.04
 _UPRIGHT = 0.95
@@ -54,6 +61,32 @@ class Goal:
     item: Item
     target: Item | None = None
     direction: str = ""
+
+    def __post_init__(self) -> None:
+        if self.skill not in SKILLS:
+            raise InputError(
+                f"skill '{self.skill}' is not known.{did_you_mean(self.skill, SKILLS)}"
+            )
+        directions = _DIRECTIONS.get(self.skill, ("",))
+        if self.direction not in directions:
+            raise InputError(
+                f"skill '{self.skill}': got the direction '{self.direction}', "
+                f"expected one of {list(directions)}"
+            )
+        if (self.target is None) == (self.skill in _TARGETED):
+            wanted = "expected one" if self.target is None else "expected none"
+            raise InputError(f"skill '{self.skill}': got target {self.target}, {wanted}")
+
+    @property
+    def destination(self) -> Item:
+        """The target of a skill that has one.
+
+        Raises:
+            InputError: the skill has none.
+        """
+        if self.target is None:
+            raise InputError(f"skill '{self.skill}' has no target")
+        return self.target
 
 
 @dataclass(frozen=True)
@@ -104,19 +137,22 @@ def _feasible_goals(world: World) -> Iterator[Goal]:
     objects = [item for item in world.items if item.category == "object"]
     objects = [item for item in objects if on_table(item, world)]
     containers = [item for item in world.items if item.category == "container"]
-    stackable = [item for item in objects if item.kind != "ball"]
+    steady = [item for item in objects if item.kind != "ball"]
     yield from (Goal("lift", item) for item in objects)
     yield from (Goal("put", item, target) for item in objects for target in containers)
     yield from (
         Goal("stack", item, target)
-        for item in stackable
-        for target in stackable
+        for item in steady
+        for target in steady
         if item != target and is_bare(target, world)
     )
-    for item in objects:
-        for way in PUSH_WAYS:
-            if has_lane(item, way, world):
-                yield Goal("push", item, direction=way)
+    # A ball that is pushed rolls on.
+    yield from (
+        Goal("push", item, direction=way)
+        for item in steady
+        for way in PUSH_WAYS
+        if has_lane(item, way, world)
+    )
     yield from (Goal("touch", item) for item in objects)
     for item in objects:
         for target in objects:
@@ -162,21 +198,19 @@ def _lifted(goal: Goal, world: World, start: Poses) -> bool:  # noqa: ARG001 - o
 
 
 def _put(goal: Goal, world: World, start: Poses) -> bool:  # noqa: ARG001
-    assert goal.target is not None
-    offset = world.position(goal.item) - world.position(goal.target)
+    offset = world.position(goal.item) - world.position(goal.destination)
     above_m = float(offset[2]) - goal.item.half_m
     inside = math.hypot(offset[0], offset[1]) < _IN_CONTAINER_M
     return inside and -_ON_TABLE_M < above_m < _ABOVE_FLOOR_M and _released(goal.item, world)
 
 
 def _stacked(goal: Goal, world: World, start: Poses) -> bool:  # noqa: ARG001
-    assert goal.target is not None
-    offset = world.position(goal.item) - world.position(goal.target)
-    above_m = float(offset[2]) - goal.item.half_m - goal.target.half_m
+    offset = world.position(goal.item) - world.position(goal.destination)
+    above_m = float(offset[2]) - goal.item.half_m - goal.destination.half_m
     return (
-        math.hypot(offset[0], offset[1]) < goal.target.half_m
+        math.hypot(offset[0], offset[1]) < goal.destination.half_m
         and abs(above_m) < _STACK_HEIGHT_M
-        and _still(goal.target, world)
+        and _still(goal.destination, world)
         and _released(goal.item, world)
     )
 
@@ -200,13 +234,14 @@ def _touched(goal: Goal, world: World, start: Poses) -> bool:
     )
 
 
-def _beside(goal: Goal, world: World, start: Poses) -> bool:  # noqa: ARG001
-    assert goal.target is not None
-    offset = world.position(goal.item) - world.position(goal.target)
-    gap_m = SIDES[goal.direction] * float(offset[1]) - goal.item.half_m - goal.target.half_m
+def _beside(goal: Goal, world: World, start: Poses) -> bool:
+    offset = world.position(goal.item) - world.position(goal.destination)
+    gap_m = SIDES[goal.direction] * float(offset[1]) - goal.item.half_m - goal.destination.half_m
     return (
         -_ON_TABLE_M < gap_m < _BESIDE_FARTHEST_M
         and abs(float(offset[0])) < _BESIDE_ASKEW_M
+        # Otherwise moving the neighbour, the other way, would do as well.
+        and _strayed_m(goal.destination, world, start) < _NEIGHBOUR_STRAY_M
         and on_table(goal.item, world)
         and _released(goal.item, world)
     )

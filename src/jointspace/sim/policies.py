@@ -1,200 +1,232 @@
-"""What can act on the tabletop: the protocol of a policy, floors, the expert, and your own by name."""
+"""What can act on the tabletop: the protocol, floors and ceiling to compare with, and your own."""
 
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float64
 
 from jointspace.errors import InputError, did_you_mean
 from jointspace.sim.environment import Observation, TabletopEnv
 from jointspace.sim.experts import Expert
 from jointspace.sim.goals import Goal, possible_goals
+from jointspace.sim.scene import ACTION_NAMES
+
+STAY = np.array((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+"""The action that changes nothing at the start: no motion, gripper open."""
 
 _RANDOM_STEPS = 8
-"""Steps for which the random policy keeps its motion."""
+_RANDOM_MOVE_M = 0.02
+_RANDOM_TURN_RAD = 0.05
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """Acts on what it sees and on what it is told, and knows nothing else."""
+    """Anything that turns observation and instruction into an action, ten times a second."""
 
     def reset(self, observation: Observation, instruction: str) -> None:
-        """Begins an episode."""
+        """Starts an episode; forgets the one before."""
         ...
 
     def act(self, observation: Observation, instruction: str) -> npt.ArrayLike:
-        """Returns the next action: seven numbers, as `World.step` takes them."""
+        """Returns seven numbers, as `jointspace.sim.scene.ACTION_NAMES` names them."""
         ...
 
 
 @runtime_checkable
-class PrivilegedPolicy(Policy, Protocol):
-    """A reference that also sees the simulator; it shows what is possible, not what a robot can."""
+class Privileged(Protocol):
+    """A policy that looks into the simulation: a reference, never a competitor."""
 
-    def attach(self, env: TabletopEnv, *, seed: int) -> None:
-        """Gets the environment of the episode that begins."""
+    def watch(self, env: TabletopEnv) -> None:
+        """Is called before each episode's `reset`, with the episode's scene in place."""
         ...
 
 
 class NoOpPolicy:
-    """Does nothing: the floor below which no success rate lies."""
+    """Does nothing: what it reaches held by itself."""
 
     def reset(self, observation: Observation, instruction: str) -> None:
-        """Begins an episode."""
+        """Has nothing to forget."""
 
-    def act(self, observation: Observation, instruction: str) -> npt.ArrayLike:
-        """Returns an action that moves nothing, with an open gripper."""
-        del observation, instruction
-        return _hold(1.0)
+    def act(self, observation: Observation, instruction: str) -> Float64[np.ndarray, "7"]:  # noqa: ARG002
+        """Stays."""
+        return STAY
 
 
 class RandomPolicy:
-    """Moves at random, in smooth strokes.
+    """Wanders about smoothly, opening and closing the gripper.
 
     Args:
-        seed: of the motions.
+        seed: of the motions; the same seed wanders alike.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)
-
-    def reset(self, observation: Observation, instruction: str) -> None:
-        """Begins an episode."""
-        del observation, instruction
         self._num_steps = 0
 
-    def act(self, observation: Observation, instruction: str) -> npt.ArrayLike:
-        """Returns the next action of the current stroke."""
-        del observation, instruction
+    def reset(self, observation: Observation, instruction: str) -> None:  # noqa: ARG002
+        """Starts with a new heading."""
+        self._num_steps = 0
+
+    def act(self, observation: Observation, instruction: str) -> Float64[np.ndarray, "7"]:  # noqa: ARG002
+        """Keeps a heading for some steps, then draws another."""
         if self._num_steps % _RANDOM_STEPS == 0:
-            self._stroke = np.zeros(7)
-            self._stroke[:3] = self._rng.normal(0.0, 0.02, 3)
-            self._stroke[5] = self._rng.normal(0.0, 0.05)
-            self._stroke[6] = float(self._rng.random() > 0.5)
+            self._move_m = self._rng.normal(0.0, _RANDOM_MOVE_M, 3)
+            self._gripper = float(self._rng.random() < 0.5)
         self._num_steps += 1
-        return self._stroke.copy()
+        turn_rad = self._rng.normal(0.0, _RANDOM_TURN_RAD)
+        return np.array((*self._move_m, 0.0, 0.0, turn_rad, self._gripper))
 
 
 class ExpertPolicy:
-    """The scripted expert: the ceiling."""
+    """The scripted expert, which sees the true scene: the ceiling.
 
-    def attach(self, env: TabletopEnv, *, seed: int) -> None:
-        """Plans for the environment's own goal."""
-        self._begin(env, env.goal, np.random.default_rng(seed))
-
-    def reset(self, observation: Observation, instruction: str) -> None:
-        """Begins an episode."""
-
-    def act(self, observation: Observation, instruction: str) -> npt.ArrayLike:
-        """Returns the expert's next action; it holds still at the end of its plan."""
-        del observation, instruction
-        action = self._expert.act()
-        if action is None:
-            return _hold(self._gripper)
-        self._gripper = float(action[6])
-        return action
-
-    def _begin(self, env: TabletopEnv, goal: Goal, rng: np.random.Generator) -> None:
-        self._expert = Expert(env.world, goal, rng=rng)
-        self._gripper = 1.0
-
-
-class OtherGoalPolicy(ExpertPolicy):
-    """The expert at another goal of the same scene: how far skill gets without listening.
-
-    The other goal is of the same skill where the scene has one.
+    Args:
+        seed: of its speed, heights and noise.
+        noise_std_m: how much its hand shakes; see `ActionNoise`.
     """
 
-    def attach(self, env: TabletopEnv, *, seed: int) -> None:
-        """Plans for another goal than the environment's."""
-        rng = np.random.default_rng(seed)
+    def __init__(self, seed: int = 0, *, noise_std_m: float = 0.0) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._noise_std_m = noise_std_m
+        self._env: TabletopEnv | None = None
+
+    def watch(self, env: TabletopEnv) -> None:
+        """Looks at the scene and its goal."""
+        self._env = env
+
+    def reset(self, observation: Observation, instruction: str) -> None:  # noqa: ARG002
+        """Plans the episode.
+
+        Raises:
+            InputError: `watch` was not called before.
+        """
+        if self._env is None:
+            raise InputError(f"{type(self).__name__} sees no scene: call watch(env) first")
+        goal = self._choose(self._env)
+        self._last = STAY
+        self._expert = Expert(self._env.world, goal, rng=self._rng, noise_std_m=self._noise_std_m)
+
+    def act(self, observation: Observation, instruction: str) -> Float64[np.ndarray, "7"]:  # noqa: ARG002
+        """Follows the plan, and stays where it ends."""
+        action = self._expert.act()
+        if action is None:
+            return np.array((*STAY[:6], self._last[6]))
+        self._last = action
+        return action
+
+    def _choose(self, env: TabletopEnv) -> Goal:
+        return env.goal
+
+
+class OtherGoalExpert(ExpertPolicy):
+    """The expert at another goal of the same scene, of the same skill where there is one.
+
+    A policy that moves well but does not listen reaches this.
+
+    Args:
+        seed: of its choice, speed and heights.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+
+    def _choose(self, env: TabletopEnv) -> Goal:
         others = [goal for goal in possible_goals(env.world) if goal != env.goal]
         alike = [goal for goal in others if goal.skill == env.goal.skill]
         chosen = alike or others
-        self._begin(env, chosen[rng.integers(len(chosen))], rng)
-
-
-_BY_NAME: Mapping[str, Callable[[], Policy]] = {
-    "no-op": NoOpPolicy,
-    "random": RandomPolicy,
-    "other-goal": OtherGoalPolicy,
-    "expert": ExpertPolicy,
-}
+        return chosen[self._rng.integers(len(chosen))]
 
 
 def reference_policies() -> dict[str, Policy]:
-    """Returns the floors (no-op, random, another goal's expert) and the ceiling (expert)."""
-    return {name: make() for name, make in _BY_NAME.items()}
+    """Returns floors and ceiling by name: what every policy is to be compared with."""
+    return {
+        "no-op": NoOpPolicy(),
+        "random": RandomPolicy(),
+        "other-goal": OtherGoalExpert(),
+        "expert": ExpertPolicy(),
+    }
 
 
 def load_policy(spec: str) -> Policy:
     """Makes the policy that a command line names.
 
     Args:
-        spec: `no-op`, `random`, `other-goal` or `expert`; or a function or class without arguments
-            that makes one: `package.module:name` or `path/to/file.py:name`.
+        spec: a name of `reference_policies`, or `module:factory` or `path/to/file.py:factory`,
+            where `factory()` returns an object with `reset` and `act`: a class, or a function
+            that loads weights first.
 
     Returns:
         The policy.
 
     Raises:
-        InputError: there is no such policy, module, file or name; making it failed; or what was
-            made is no policy.
+        InputError: nothing has that name, it cannot be imported or made, or it is no policy.
     """
-    if spec in _BY_NAME:
-        return _BY_NAME[spec]()
-    place, separator, name = spec.rpartition(":")
-    if not separator or not place or not name:
+    references = reference_policies()
+    if spec in references:
+        return references[spec]
+    source, _, factory_name = spec.rpartition(":")
+    if not source or not factory_name:
         raise InputError(
-            f"policy '{spec}' is not known.{did_you_mean(spec, _BY_NAME)} "
-            "Name your own as package.module:factory or path/to/file.py:factory"
+            f"policy '{spec}': expected one of {', '.join(references)}, or your own as "
+            f"module:factory or path/to/file.py:factory.{did_you_mean(spec, references)}"
         )
-    module = _load_file(Path(place), spec) if place.endswith(".py") else _load_module(place, spec)
-    if not hasattr(module, name):
-        known = [each for each in vars(module) if not each.startswith("_")]
-        raise InputError(f"policy '{spec}': {place} has no '{name}'.{did_you_mean(name, known)}")
+    module = _load_module(source, spec)
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        names = [name for name, value in vars(module).items() if callable(value)]
+        raise InputError(
+            f"policy '{spec}': {source} has nothing to call named '{factory_name}'."
+            f"{did_you_mean(factory_name, [name for name in names if name[0] != '_'])}"
+        )
     try:
-        policy = getattr(module, name)()
-    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is named as such
-        raise InputError(f"policy '{spec}': {name}() raised {_brief(error)}") from error
-    if not isinstance(policy, Policy):
+        policy = factory()
+    except Exception as error:
         raise InputError(
-            f"policy '{spec}': {name}() gave a {type(policy).__name__}; expected an object with "
-            "reset(observation, instruction) and act(observation, instruction)"
-        )
-    return policy
+            f"policy '{spec}': {factory_name}() raised {type(error).__name__}: {error}"
+        ) from error
+    return _checked(policy, spec)
 
 
-def _load_file(file: Path, spec: str) -> Any:
-    if not file.is_file():
-        raise InputError(f"policy '{spec}': no such file {file}")
-    found = importlib.util.spec_from_file_location(file.stem, file)
+def _load_module(source: str, spec: str) -> ModuleType:
+    try:
+        if source.endswith(".py"):
+            return _load_file(Path(source))
+        return importlib.import_module(source)
+    except InputError as error:
+        raise InputError(f"policy '{spec}': {error}") from error
+    except Exception as error:
+        raise InputError(
+            f"policy '{spec}': importing {source} raised {type(error).__name__}: {error}"
+        ) from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; expected path/to/file.py:factory")
+    name = f"jointspace_policy_{path.stem}"
+    found = importlib.util.spec_from_file_location(name, path)
     if found is None or found.loader is None:
-        raise InputError(f"policy '{spec}': {file} is no Python file")
+        raise InputError(f"{path} is no Python file; expected path/to/file.py:factory")
     module = importlib.util.module_from_spec(found)
-    sys.modules[file.stem] = module
-    try:
-        found.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is named as such
-        raise InputError(f"policy '{spec}': {file} raised {_brief(error)}") from error
+    # Dataclasses and pickles look their module up by its name.
+    sys.modules[name] = module
+    found.loader.exec_module(module)
     return module
 
 
-def _load_module(name: str, spec: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is named as such
-        raise InputError(f"policy '{spec}': importing {name} raised {_brief(error)}") from error
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _hold(gripper: float) -> npt.ArrayLike:
-    return np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, gripper])
+def _checked(policy: Any, spec: str) -> Policy:
+    missing = [name for name in ("reset", "act") if not callable(getattr(policy, name, None))]
+    if missing or inspect.isclass(policy):
+        raise InputError(
+            f"policy '{spec}': the factory returned {type(policy).__name__}, expected an object "
+            "with reset(observation, instruction) and act(observation, instruction) -> "
+            f"{len(ACTION_NAMES)} numbers"
+        )
+    return policy

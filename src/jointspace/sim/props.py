@@ -50,7 +50,7 @@ def add_container(mujoco: ModuleType, spec: Any, *, name: str, kind: str) -> Non
             number=4,
             radius=CONTAINER_HALF_M - 0.004,
             lean=0.0,
-            half=(0.004, 0.009),
+            half=(0.004, 0.008),
             solid=solid,
         )
         return

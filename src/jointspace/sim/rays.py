@@ -13,6 +13,7 @@ NOTHING = -1
 _WORLD_BODY = 0
 _FAR_M = 10.0
 _NEAR_M = 1e-3
+_OUTLINE_RAYS = 16
 _CORNERS = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 
 
@@ -88,7 +89,7 @@ def visible_fraction(
     row, column, depth = projected(model, data, camera=index, places=corners, image_px=1)
     if depth.min() < _NEAR_M:
         return 0.0
-    rows, columns = (np.linspace(part.min(), part.max(), 40) for part in (row, column))
+    rows, columns = (np.linspace(part.min(), part.max(), _OUTLINE_RAYS) for part in (row, column))
     down, right = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
     reach = 2 * math.tan(math.radians(float(model.cam_fovy[index])) / 2)
     rays = np.stack([(right - 0.5) * reach, (0.5 - down) * reach, -np.ones_like(down)], axis=1)

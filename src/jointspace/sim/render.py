@@ -1,6 +1,6 @@
 """Pictures of the scene: a ray renderer that needs no graphics library, and OpenGL as an option."""
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, UInt8
@@ -25,6 +25,9 @@ _MIN_PX = 8
 _AMBIENT = 0.38
 _SKY = 0.16
 _KEY = 0.48
+_WRAP = 0.35
+"""The key light is as wide as if it reached so far behind the horizon."""
+
 _HEAD = 0.12
 _SHINE = 0.16
 _JUMP = 0.08
@@ -39,6 +42,7 @@ _TABLE_LIGHT = 1.10
 _TABLE_FADE = 0.35
 
 
+@runtime_checkable
 class Renderer(Protocol):
     """Takes pictures."""
 
@@ -47,9 +51,7 @@ class Renderer(Protocol):
         ...
 
 
-def make_renderer(
-    model: Any, *, kind: Literal["ray", "gl"], image_px: int, shadows: bool, samples: int
-) -> Renderer:
+def make_renderer(model: Any, *, kind: str, image_px: int, shadows: bool, samples: int) -> Renderer:
     """Builds a renderer for a compiled scene.
 
     Args:
@@ -122,7 +124,9 @@ class RayRenderer:
 
         fine = self._fine_rays[index]
         if fine is not None:
-            edges = where[self._edges(image)[where]]
+            geoms = np.full(len(rays), NOTHING, dtype=np.int32)
+            geoms[where] = hits.geom
+            edges = where[self._edges(image, geoms)[where]]
             image[edges] = self._blend(data, origin, fine[edges] @ axes.T, behind[edges])
         levels = np.clip(image * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
         return levels.reshape(self._px, self._px, 3)
@@ -142,12 +146,20 @@ class RayRenderer:
         colours[seen] = self._shade(data, origin, flat[seen], hits.of(seen))
         return np.clip(colours, 0.0, 1.0).reshape(rays.shape).mean(axis=1)
 
-    def _edges(self, image: Float32[np.ndarray, "pixels 3"]) -> Bool[np.ndarray, " pixels"]:
-        """Marks both pixels on either side of a jump of colour."""
+    def _edges(
+        self, image: Float32[np.ndarray, "pixels 3"], geoms: Int[np.ndarray, " pixels"]
+    ) -> Bool[np.ndarray, " pixels"]:
+        """Marks both pixels on either side of a jump of colour, or of a change of geom.
+
+        A seam between geoms may hide a sliver too thin for one ray a pixel to find it.
+        """
         grid = image.reshape(self._px, self._px, 3)
+        owner = geoms.reshape(self._px, self._px)
         edges = np.zeros((self._px, self._px), dtype=bool)
         across = (np.abs(grid[:, 1:] - grid[:, :-1]) > _JUMP).any(axis=2)
+        across |= owner[:, 1:] != owner[:, :-1]
         along = (np.abs(grid[1:] - grid[:-1]) > _JUMP).any(axis=2)
+        along |= owner[1:] != owner[:-1]
         edges[:, 1:] |= across
         edges[:, :-1] |= across
         edges[1:] |= along
@@ -208,7 +220,7 @@ class RayRenderer:
         for _ in range(4):
             shine *= shine  # the sixteenth power, faster than a power
         head = np.clip(-np.einsum("rc,rc->r", normal, view), 0.0, 1.0)
-        key = np.clip(normal @ to_key, 0.0, 1.0)
+        key = np.clip((normal @ to_key + _WRAP) / (1.0 + _WRAP), 0.0, 1.0)
         light = _AMBIENT + _SKY * normal[:, 2] + _KEY * key + _HEAD * head
         height = (origin[2] + hits.distance * rays[:, 2]).astype(np.float32)
         light *= 0.80 + 0.20 * np.clip(height / _DIM_BELOW_M, 0.0, 1.0)

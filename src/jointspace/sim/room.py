@@ -19,8 +19,8 @@ SIDES: Mapping[str, float] = MappingProxyType({"left": -1.0, "right": 1.0})
 
 PUSH_LANE_M = 0.10
 """A push is offered where so much of the way is free."""
-PUSH_ROOM_BEHIND_M = 0.07
-"""From the object's middle to the far side of the closed fingers, beyond the object's radius."""
+PUSH_ROOM_BEHIND_M = 0.055
+"""For the fingers, between the object and what stands behind it."""
 BESIDE_GAP_M = 0.035
 """Between the sides of two things that are put beside each other."""
 
@@ -28,10 +28,16 @@ _ON_TABLE_M = 0.012
 _FINGERS_M = 0.058
 """Reach of the open fingers from the tool's middle."""
 _MARGIN_M = 0.01
-_PUSHER_HALF_M = 0.02
+_PUSHER_HALF_M = 0.03
 
 
 def is_bare(target: Item, world: World) -> bool:
+    """Tells whether nothing stands on an object.
+
+    Args:
+        target: the object.
+        world: as it is now.
+    """
     middle = world.position(target)
     return all(
         math.dist(world.position(item)[:2], middle[:2]) > target.half_m
@@ -42,7 +48,13 @@ def is_bare(target: Item, world: World) -> bool:
 
 
 def has_lane(item: Item, way: str, world: World) -> bool:
-    """Whether the item can slide freely, with room for the fingers behind it."""
+    """Tells whether an object can slide freely, with room for the fingers behind it.
+
+    Args:
+        item: the object.
+        way: one of `PUSH_WAYS`.
+        world: as it is now.
+    """
     along = np.array(PUSH_WAYS[way])
     middle = world.position(item)[:2]
     behind = middle - (item.radius_m + PUSH_ROOM_BEHIND_M) * along
@@ -68,12 +80,30 @@ def has_lane(item: Item, way: str, world: World) -> bool:
 
 
 def place_beside(item: Item, target: Item, side: str, world: World) -> Float64[np.ndarray, "2"]:
-    """Returns where an item goes that is put beside another, as the target stands now."""
+    """Returns where an object goes that is put beside another.
+
+    Args:
+        item: the object.
+        target: its neighbour to be, where it stands now.
+        side: one of `SIDES`.
+        world: as it is now.
+
+    Returns:
+        x and y, in metres.
+    """
     offset_m = SIDES[side] * (item.half_m + target.half_m + BESIDE_GAP_M)
-    return world.position(target)[:2] + (0.0, offset_m)
+    return world.position(target)[:2] + np.array((0.0, offset_m))
 
 
 def has_room_beside(item: Item, target: Item, side: str, world: World) -> bool:
+    """Tells whether an object and the open fingers about it find a free place beside another.
+
+    Args:
+        item: the object.
+        target: its neighbour to be.
+        side: one of `SIDES`.
+        world: as it is now.
+    """
     place = place_beside(item, target, side, world)
     (low_x, high_x), (low_y, high_y) = WORKSPACE_M[:2]
     if not (low_x + _MARGIN_M <= place[0] <= high_x - _MARGIN_M):
@@ -89,4 +119,10 @@ def has_room_beside(item: Item, target: Item, side: str, world: World) -> bool:
 
 
 def on_table(item: Item, world: World) -> bool:
+    """Tells whether an object stands or lies on the table itself, not on another thing.
+
+    Args:
+        item: the object.
+        world: as it is now.
+    """
     return abs(float(world.position(item)[2]) - item.half_m) < _ON_TABLE_M

@@ -15,8 +15,9 @@ from jointspace.sim.world import World
 _QUARTER_RAD = math.pi / 2
 _FARTHEST_YAW_RAD = math.radians(98.0)
 _OPEN, _SHUT = 1.0, 0.0
-_PUSHER_OPENING = 0.35
-"""Of the gripper while it pushes: two fingers side by side keep round things in front of them."""
+_PUSHER_OPENING = 0.12
+"""Of the gripper while it pushes: two fingers side by side steer better than one, and the gap
+between them is too narrow to catch a corner."""
 _PUSHER_HALF_M = 0.012
 _LOWEST_M = 0.014
 _TIP_M = 0.005
@@ -61,7 +62,7 @@ def _lift(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypoi
 
 
 def _put(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypoint]:
-    target = _target(goal)
+    target = goal.destination
     yaw_rad = _grasp_yaw(goal.item, world, rng)
     yield from _grasp(goal.item, world, rng, yaw_rad=yaw_rad)
     grip_m = world.target_position[2]
@@ -73,7 +74,7 @@ def _put(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypoin
 
 
 def _stack(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypoint]:
-    target = _target(goal)
+    target = goal.destination
     yaw_rad = _grasp_yaw(goal.item, world, rng)
     yield from _grasp(goal.item, world, rng, yaw_rad=yaw_rad)
     grip_m = world.target_position[2]
@@ -85,7 +86,7 @@ def _stack(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypo
 
 
 def _beside(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypoint]:
-    target = _target(goal)
+    target = goal.destination
     yield from _grasp(goal.item, world, rng, yaw_rad=_grasp_yaw(goal.item, world, rng))
     grip_m = world.target_position[2]
     x, y = place_beside(goal.item, target, goal.direction, world) + rng.uniform(-0.006, 0.006, 2)
@@ -106,8 +107,8 @@ def _push(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypoi
     yield Waypoint((*behind, high_m), yaw_rad, _PUSHER_OPENING)
     yield Waypoint((*behind, low_m), yaw_rad, _PUSHER_OPENING)
     yield Waypoint((*ahead, low_m), yaw_rad, _PUSHER_OPENING, pace=0.6, wait_steps=1)
-    yield Waypoint((*(ahead - 0.01 * along), low_m + 0.02), yaw_rad, _PUSHER_OPENING, pace=0.6)
-    yield Waypoint((*(ahead - 0.02 * along), high_m), yaw_rad, _PUSHER_OPENING)
+    yield Waypoint((*(ahead - 0.02 * along), low_m), yaw_rad, _PUSHER_OPENING)
+    yield Waypoint((*(ahead - 0.03 * along), high_m), yaw_rad, _PUSHER_OPENING)
 
 
 def _touch(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypoint]:
@@ -173,7 +174,7 @@ def _carry(
     over_m = bottom_m + grip_m + rng.uniform(0.09, 0.13)
     yield Waypoint((start[0], start[1], over_m), world.target_yaw_rad, _SHUT)
     yield Waypoint((*place, over_m), yaw_rad, _SHUT)
-    yield Waypoint((*place, bottom_m + grip_m), yaw_rad, _SHUT, pace=0.7, wait_steps=1)
+    yield Waypoint((*place, bottom_m + grip_m), yaw_rad, _SHUT, pace=0.7, wait_steps=2)
     yield Waypoint((*place, bottom_m + grip_m), yaw_rad, _OPEN, wait_steps=2)
     yield Waypoint((*place, over_m), yaw_rad, _OPEN)
 
@@ -188,11 +189,6 @@ def _grasp_yaw(item: Item, world: World, rng: np.random.Generator) -> float:
 def _nearest_yaw(face_rad: float, yaw_rad: float) -> float:
     """Returns the turn closest to `yaw_rad` that lines up with the faces of a block."""
     return yaw_rad + math.remainder(face_rad - yaw_rad, _QUARTER_RAD)
-
-
-def _target(goal: Goal) -> Item:
-    assert goal.target is not None
-    return goal.target
 
 
 _PLANS: Mapping[str, Callable[[Goal, World, np.random.Generator], Iterator[Waypoint]]] = (

@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Float32, Float64, UInt8
 
 from jointspace.errors import InputError, did_you_mean
-from jointspace.sim.arm import FINGER_TRAVEL_M, HOME
+from jointspace.sim.arm import (
+    FINGER_TRAVEL_M,
+    HOME,
+    SHOULDER_HEIGHT_M,
+    TOOL_BELOW_WRIST_M,
+    WRIST_OFFSET_M,
+)
 from jointspace.sim.engine import load_mujoco
 from jointspace.sim.kinematics import Kinematics, Pose, rotation_matrix, rotation_vector
 from jointspace.sim.layout import Item, Layout
@@ -30,8 +35,11 @@ from jointspace.sim.slots import Slots
 SUBSTEPS = round(1 / (CONTROL_HZ * TIMESTEP_S))
 MAX_STEP_M = 0.06
 MAX_TURN_RAD = 0.5
-WORKSPACE_M = ((0.28, 0.74), (-0.38, 0.38), (0.010, 0.50))
+WORKSPACE_M = ((0.30, 0.74), (-0.38, 0.38), (0.010, 0.45))
 """Lowest and highest x, y and z of the commanded tool."""
+
+REACH_M = 0.70
+"""Farthest that the wrist's joint may be from the shoulder; the arm is stretched at 0.71."""
 
 MAX_TILT_RAD = math.radians(30.0)
 MAX_YAW_RAD = math.radians(100.0)
@@ -113,7 +121,7 @@ class World:
         self._slots.place(layout, data)
 
         rough = self._kinematics.tool_pose(np.array(HOME) + layout.home_jitter)
-        self.target_position = np.clip(rough.position, *np.array(WORKSPACE_M).T)
+        self.target_position = within_reach(rough.position)
         self._target_turn = rotation_matrix(np.array((0.0, 0.0, _yaw_rad(rough.rotation @ _DOWN))))
         self._joints = self._kinematics.solve(
             self._target_pose(), start_rad=np.array(HOME) + layout.home_jitter, iterations=50
@@ -126,13 +134,13 @@ class World:
         self._num_steps = 0
         self._mujoco.mj_forward(model, data)
 
-    def step(self, action: npt.ArrayLike) -> None:
+    def step(self, action: Any) -> None:
         """Moves the commanded tool pose, and lets a tenth of a second of physics pass.
 
         Args:
             action: displacement of the tool in metres, its turn as a rotation vector in radians,
                 both in the base frame and clipped to what one step may do, and the gripper: 1
-                open, 0 closed.
+                open, 0 closed. An array or a list.
 
         Raises:
             InputError: not seven finite numbers.
@@ -144,7 +152,7 @@ class World:
                 f"{', '.join(ACTION_NAMES)}"
             )
         moved = self.target_position + _shortened(command[:3], MAX_STEP_M)
-        self.target_position = np.clip(moved, *np.array(WORKSPACE_M).T)
+        self.target_position = within_reach(moved)
         turn = rotation_matrix(_shortened(command[3:6], MAX_TURN_RAD)) @ self._target_turn
         self._target_turn = _within_limits(turn)
 
@@ -286,6 +294,22 @@ class World:
 
     def _target_pose(self) -> Pose:
         return Pose(position=self.target_position, rotation=self._target_turn @ _DOWN)
+
+
+def within_reach(place_m: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3"]:
+    """Returns the place nearest to the wanted one that the upright tool can take.
+
+    Args:
+        place_m: wanted place of the tool.
+
+    Returns:
+        The place clipped to `WORKSPACE_M`, then drawn in toward the robot's axis to `REACH_M`.
+    """
+    place = np.clip(place_m, *np.array(WORKSPACE_M).T)
+    rise_m = place[2] + TOOL_BELOW_WRIST_M - SHOULDER_HEIGHT_M
+    farthest_m = WRIST_OFFSET_M + math.sqrt(REACH_M**2 - rise_m**2)
+    place[:2] *= min(1.0, farthest_m / math.hypot(place[0], place[1]))
+    return place
 
 
 def _shortened(vector: Float64[np.ndarray, "3"], longest: float) -> Float64[np.ndarray, "3"]:
