@@ -1,4 +1,4 @@
-"""What a simulated data set costs: CPU seconds, bytes and frames, beside the baseline of the project.
+"""What a simulated data set costs: CPU seconds, bytes and frames, beside the baseline.
 
 The baseline is 64 CPU seconds per camera for 300 episodes of about 46 frames at 96 px (physics,
 rays, h264), measured with a prototype of six skills on one core of another day; so the number to

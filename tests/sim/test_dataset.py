@@ -16,7 +16,7 @@ from jointspace.sim.plan import SimulationPlan
 PLAN = SimulationPlan(num_episodes=20, seed=3, image_px=32, block_episodes=6, noisy_fraction=0.4)
 
 
-class Interrupted(Exception):
+class StopSimulationError(Exception):
     pass
 
 
@@ -34,7 +34,7 @@ def stop_at(num_episodes):
     def progress(done, total):
         assert total == PLAN.num_episodes
         if done >= num_episodes:
-            raise Interrupted
+            raise StopSimulationError
 
     return progress
 
@@ -63,7 +63,7 @@ def test_inspection_finds_nothing_wrong(made):
 
 def test_an_interrupted_call_is_continued_to_the_same_bytes(made, tmp_path):
     out = tmp_path / "data"
-    with pytest.raises(Interrupted):
+    with pytest.raises(StopSimulationError):
         simulate_dataset(out, PLAN, progress=stop_at(12))
     assert not out.exists()
     again = simulate_dataset(out, PLAN)
@@ -144,7 +144,7 @@ def test_another_plan_is_refused(made):
 
 def test_an_unfinished_data_set_of_another_version_is_refused(tmp_path):
     out = tmp_path / "data"
-    with pytest.raises(Interrupted):
+    with pytest.raises(StopSimulationError):
         simulate_dataset(out, PLAN, progress=stop_at(6))
     file = tmp_path / "data.partial" / "plan.json"
     file.write_text(file.read_text().replace('"mujoco-core": "', '"mujoco-core": "0.'))
@@ -154,7 +154,7 @@ def test_an_unfinished_data_set_of_another_version_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         simulate_dataset(out, PLAN)
     file.unlink()
-    with pytest.raises(InputError, match="holds no unfinished data set"):
+    with pytest.raises(InputError, match="something else than an unfinished"):
         simulate_dataset(out, PLAN)
 
 

@@ -45,7 +45,7 @@ def test_an_observation_has_the_state_and_the_asked_pictures():
         "time_s": 0.0,
     }
     assert (env.action_dim, env.fps) == (7, 10)
-    later, _, _, _, info = env.step((0.05, 0, 0, 0, 0, 0, 1))
+    later, _, _, _, info = env.step(np.array((0.05, 0, 0, 0, 0, 0, 1)))
     assert info["time_s"] == pytest.approx(0.1)
     assert (later["pictures"]["front"] != observation["pictures"]["front"]).any()
 
@@ -57,7 +57,7 @@ def test_without_cameras_nothing_is_rendered(env):
 def test_a_seed_decides_everything_whatever_ran_before(env):
     def episode(seed):
         observation, info = env.reset(seed=seed)
-        after = env.step((0.02, -0.01, -0.03, 0, 0, 0.1, 0.0))[0]
+        after = env.step(np.array((0.02, -0.01, -0.03, 0, 0, 0.1, 0.0)))[0]
         return env.goal, info, observation["state"].tobytes(), after["state"].tobytes()
 
     first = episode(11)

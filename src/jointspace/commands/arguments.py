@@ -91,6 +91,8 @@ class Simulate:
     """Cameras of the scene: front, wrist, or front,wrist."""
     px: int = 96
     """Side of the square pictures; an even number."""
+    samples: int = 2
+    """Rays along each side of a pixel at edges: 1 is twice as fast, 2 is smooth."""
     workers: int = 2
     """Processes that simulate at the same time."""
     noisy: float = 0.1

@@ -49,13 +49,13 @@ class Simulated:
         return "\n".join(
             [
                 *(str(finding) for finding in self.dataset.findings),
-                f"{len(episodes)} episodes, {self.num_frames:,} steps at "
-                f"{self.dataset.info.fps:g} Hz, {self.num_failures} failures (labelled)",
+                f"{len(episodes)} episodes of {self.num_frames:,} steps",
+                f"{self.num_failures} failures, labelled as such",
                 f"{len(self.dataset.goals)} goals, {len(self.dataset.instructions)} instructions",
                 f"skills: {skills}",
                 f"splits: {splits}",
                 f"data set: {self.made.path}",
-                f"next: jointspace train configs/demo.toml --data {self.made.path} --out runs/first",
+                f"next: jointspace train configs/demo.toml --data {self.made.path} --out RUN",
             ]
         )
 
@@ -93,6 +93,7 @@ def run(arguments: Simulate) -> Simulated:
         cameras=camera_names(arguments.cameras),
         image_px=arguments.px,
         renderer=arguments.renderer,
+        samples=arguments.samples,
         noisy_fraction=arguments.noisy,
     )
     with progress_bar("simulating") as report:

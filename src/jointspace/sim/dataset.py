@@ -1,4 +1,4 @@
-"""Makes a simulated data set: blocks of episodes by several processes, resumable, whole or not there.
+"""Makes a simulated data set in blocks, by several processes, whole or not there at all.
 
 Episodes are simulated in blocks, each of which depends on the plan and its number alone. Finished
 blocks lie in `OUT.partial` until all are there; then the folder gets its name in one step. So the
@@ -28,8 +28,7 @@ from jointspace.errors import InputError, StorageError, WorkerError
 from jointspace.sim.environment import TabletopEnv
 from jointspace.sim.episodes import simulate_episode
 from jointspace.sim.plan import SimulationPlan
-from jointspace.sim.scene import ACTION_NAMES, STATE_NAMES
-from jointspace.sim.world import CONTROL_HZ
+from jointspace.sim.scene import ACTION_NAMES, CONTROL_HZ, STATE_NAMES
 from jointspace.storage import write_whole
 
 MANIFEST_FILE = Path("meta") / "simulation.json"
@@ -160,7 +159,7 @@ def _begin(partial: Path, manifest: Mapping[str, Any]) -> None:
             file = partial / MANIFEST_FILE  # killed just before it got its name
         if not file.is_file():
             raise InputError(
-                f"{partial}: is not empty, and holds no unfinished data set; remove it"
+                f"{partial}: holds something else than an unfinished data set; remove it"
             )
         _refuse_difference(file, manifest)
         return
@@ -254,11 +253,14 @@ _environments: dict[tuple[Any, ...], TabletopEnv] = {}
 
 def _make_block(partial: Path, plan: SimulationPlan, block: int) -> None:
     """Simulates one block; a process builds its scene once."""
-    key = (plan.cameras, plan.image_px, plan.renderer)
+    key = (plan.cameras, plan.image_px, plan.renderer, plan.samples)
     if key not in _environments:
         _environments.clear()
         _environments[key] = TabletopEnv(
-            cameras=plan.cameras, image_px=plan.image_px, renderer=plan.renderer
+            cameras=plan.cameras,
+            image_px=plan.image_px,
+            renderer=plan.renderer,
+            samples=plan.samples,
         )
     episodes = plan.episodes_of(block)
     write_block(

@@ -49,6 +49,7 @@ class TabletopEnv:
         cameras: of `front` and `wrist`; none renders nothing, which is much faster.
         image_px: side of the square pictures.
         renderer: `ray` needs nothing but a processor; `gl` an OpenGL library.
+        samples: rays along each side of a pixel at edges: 1 is fast, 2 smooth.
         max_steps: see the attributes.
 
     Raises:
@@ -68,11 +69,12 @@ class TabletopEnv:
         cameras: Sequence[str] = ("front",),
         image_px: int = 96,
         renderer: Literal["ray", "gl"] = "ray",
+        samples: int = 2,
         max_steps: int = MAX_STEPS,
     ) -> None:
         if max_steps < 1:
             raise InputError(f"max_steps: got {max_steps}, expected 1 or more")
-        self.world = World(cameras=cameras, image_px=image_px, renderer=renderer)
+        self.world = World(cameras=cameras, image_px=image_px, renderer=renderer, samples=samples)
         self.max_steps = max_steps
         self._goal: Goal | None = None
         self._instruction = ""

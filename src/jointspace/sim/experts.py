@@ -19,9 +19,10 @@ _TURN_RAD_S = 3.5
 _ARRIVED_M = 0.002
 _ARRIVED_RAD = 0.02
 _SPARE_STEPS = 2
-"""Noise may keep the tool from arriving exactly; then the expert goes on after so many steps."""
+"""Noise may keep the tool from arriving; so many steps after it should have, the expert goes on."""
 _LAST_STEPS = 8
-"""At the end the expert stays where it is, until things have come to rest."""
+"""At the end the expert stays where it is, until things have come to rest. Its hand does not shake
+then: what a shaking hand holds is never at rest, so every noisy lift would be a failure."""
 
 
 class ActionNoise:
@@ -76,6 +77,8 @@ class Expert:
     ) -> None:
         self._world = world
         self._noise = ActionNoise(noise_std_m, rng=rng)
+        # A shaking hand that waited for exactness would dawdle at every waypoint.
+        self._arrived_m = max(_ARRIVED_M, noise_std_m)
         self._step_m = rng.uniform(*SPEED_M_S) / CONTROL_HZ
         self._actions = self._follow(waypoints(goal, world, rng))
 
@@ -89,7 +92,7 @@ class Expert:
             gripper = waypoint.gripper
             yield from self._approach(waypoint)
         for _ in range(_LAST_STEPS):
-            yield self._noise(np.array((0, 0, 0, 0, 0, 0, gripper), dtype=np.float64))
+            yield np.array((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, gripper))
 
     def _approach(self, waypoint: Waypoint) -> Iterator[Float64[np.ndarray, "7"]]:
         step_m = self._step_m * waypoint.pace
@@ -99,7 +102,7 @@ class Expert:
         for _ in range(math.ceil(needed) + _SPARE_STEPS):
             offset, turn_rad = self._remaining(waypoint)
             distance_m = float(np.linalg.norm(offset))
-            if distance_m < _ARRIVED_M and abs(turn_rad) < _ARRIVED_RAD:
+            if distance_m < self._arrived_m and abs(turn_rad) < _ARRIVED_RAD:
                 break
             move = offset * min(1.0, step_m / max(distance_m, 1e-9))
             turn = float(np.clip(turn_rad, -step_rad, step_rad))

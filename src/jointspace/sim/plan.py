@@ -37,6 +37,7 @@ class SimulationPlan:
         cameras: of the scene: `front`, `wrist`.
         image_px: side of the square pictures, an even number.
         renderer: `ray` needs nothing but a processor; `gl` an OpenGL library.
+        samples: rays along each side of a pixel at edges (ray renderer): 1 is fast, 2 smooth.
         noisy_fraction: share of the episodes whose expert's hand shakes, so that some fail.
         noise_std_m: how much it shakes: standard deviation of each step's displacement.
         block_episodes: episodes per file.
@@ -47,6 +48,7 @@ class SimulationPlan:
     cameras: tuple[str, ...] = ("front",)
     image_px: int = 96
     renderer: Literal["ray", "gl"] = "ray"
+    samples: int = 2
     noisy_fraction: float = 0.1
     noise_std_m: float = 0.01
     block_episodes: int = 25
@@ -66,6 +68,8 @@ class SimulationPlan:
                 f"image_px: got {self.image_px}, expected an even number in [32, 1024]; "
                 "h264 stores colour at half the resolution"
             )
+        if not 1 <= self.samples <= 4:
+            raise InputError(f"samples: got {self.samples}, expected 1, 2, 3 or 4 rays a side")
         if not 0 <= self.noisy_fraction <= 1:
             raise InputError(f"noisy_fraction: got {self.noisy_fraction}, expected [0, 1]")
         if not 0 <= self.noise_std_m <= 0.05:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from jointspace.batch import CORE_MODALITIES, TEXT, Direction
+from jointspace.batch import CORE_MODALITIES, Direction
 from jointspace.data.samples import SampleSet
 from jointspace.embedder import Embedder
 from jointspace.errors import InputError
@@ -11,6 +11,7 @@ from jointspace.evaluation.bootstrap import Resampling
 from jointspace.evaluation.directions import Evaluation, evaluate_embeddings
 from jointspace.evaluation.embedding import embed_samples
 from jointspace.evaluation.retrieval import RetrievalMetrics
+from jointspace.evaluation.scales import is_read_on
 
 MAX_ROWS = 2048
 """Rows of a kind that a validation looks at, evenly chosen where there are more."""
@@ -124,8 +125,7 @@ def _chosen(
     measured: Evaluation, kind: str, *, has_windows: bool
 ) -> Iterable[tuple[Direction, RetrievalMetrics]]:
     for direction, metrics in measured.retrieval.items():
-        with_text = TEXT in {direction.query, direction.target}
-        if with_text == (kind == "episodes") or not has_windows:
+        if is_read_on(direction, kind, has_windows=has_windows):
             yield direction, metrics
 
 
