@@ -4,18 +4,15 @@
 .PHONY: demo test check docs build clean
 
 OUT = runs/demo
-CONFIG = configs/lerobot.toml
 
-# Trains on a LeRobot data set and reports how well the space retrieves: make demo DATA=path/to/dataset
+# Simulates a robot at a table, trains on it and reports how well the space retrieves; or trains on a LeRobot data set
+# of your own: make demo DATA=path/to/dataset
 # A demo that was interrupted continues; another data set wants another folder: OUT=runs/other
 demo:
-	@if [ -z "$(DATA)" ]; then \
-	    echo "make demo: error: which data set? Give the folder of a LeRobot data set: make demo DATA=path/to/dataset" >&2; \
-	    exit 2; \
-	fi
 	@scripts/install
-	.venv/bin/jointspace train $(CONFIG) --data "$(DATA)" --out $(OUT) --resume
-	.venv/bin/jointspace evaluate $(OUT) --data "$(DATA)"
+	@if [ -n "$(DATA)" ]; then set -- --data "$(DATA)"; else set --; fi; \
+	    echo .venv/bin/jointspace demo --out $(OUT) "$$@"; \
+	    .venv/bin/jointspace demo --out $(OUT) "$$@"
 
 test:
 	@scripts/test

@@ -155,7 +155,10 @@ def test_debugging_shows_the_traceback_before_the_line(command, capsys, monkeypa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "which command? Known: embed, evaluate, inspect, train. See jointspace --help"),
+        (
+            [],
+            "which command? Known: demo, embed, evaluate, inspect, rollout, simulate, train. See jointspace --help",
+        ),
         (["evalute", "x"], "unknown command 'evalute'. Did you mean 'evaluate'?"),
         (["inspect"], "Missing from jointspace inspect: DATASET. See jointspace inspect --help"),
         (
@@ -166,10 +169,10 @@ def test_debugging_shows_the_traceback_before_the_line(command, capsys, monkeypa
             ),
         ),
         (
-            ["evaluate", "a", "--data", "b", "--split", "tset"],
+            ["simulate", "a", "--renderer", "rays"],
             (
-                "invalid choice 'tset' for argument '--split'. Expected one of "
-                "('train', 'validation', 'test'). See jointspace evaluate --help"
+                "invalid choice 'rays' for argument '--renderer'. Expected one of "
+                "('ray', 'gl'). See jointspace simulate --help"
             ),
         ),
     ],

@@ -74,6 +74,18 @@ def test_skills_are_drawn_evenly(env):
     assert max(counts.values()) <= 22
 
 
+def test_every_goal_of_a_skill_is_drawn(env):
+    env.reset(seed=1)
+    layout = env.world.layout
+    known = {goal for goal in possible_goals(env.world) if goal.skill == "put"}
+    drawn = set()
+    for seed in range(15 * len(known)):
+        env.reset(seed=seed, layout=layout, skill="put")
+        drawn.add(env.goal)
+    assert len(known) > 1
+    assert drawn == known
+
+
 @pytest.mark.parametrize("skill", SKILLS)
 def test_a_skill_can_be_asked_for(env, skill):
     _, info = env.reset(seed=3, skill=skill)

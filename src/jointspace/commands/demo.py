@@ -91,12 +91,12 @@ def run(arguments: Demo) -> Demonstrated:
 
 
 def _simulate(arguments: Demo, *, out: Path) -> Simulate:
-    if arguments.fast:
-        return Simulate(
-            out=out,
-            episodes=NUM_EPISODES_FAST,
-            seed=arguments.seed,
-            px=64,
-            workers=arguments.workers,
-        )
-    return Simulate(out=out, episodes=NUM_EPISODES, seed=arguments.seed, workers=arguments.workers)
+    return Simulate(
+        out=out,
+        episodes=NUM_EPISODES_FAST if arguments.fast else NUM_EPISODES,
+        seed=arguments.seed,
+        cameras="front,wrist",
+        px=64,
+        samples=1,
+        workers=arguments.workers,
+    )

@@ -50,7 +50,7 @@ class SimulationPlan:
     renderer: Literal["ray", "gl"] = "ray"
     samples: int = 2
     noisy_fraction: float = 0.1
-    noise_std_m: float = 0.01
+    noise_std_m: float = 0.015
     block_episodes: int = 25
 
     def __post_init__(self) -> None:

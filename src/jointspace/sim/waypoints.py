@@ -116,8 +116,9 @@ def _touch(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypo
     yaw_rad = rng.uniform(-0.5, 0.5)
     top_m = middle_m + goal.item.half_m + _TIP_M
     offset = rng.uniform(-0.03, 0.03, 2)
-    yield Waypoint((x + offset[0], y + offset[1], top_m + rng.uniform(0.05, 0.09)), yaw_rad, _SHUT)
-    yield Waypoint((x, y, top_m + rng.uniform(0.001, 0.004)), yaw_rad, _SHUT, pace=0.7)
+    above_m = top_m + rng.uniform(0.05, 0.09)
+    yield Waypoint((x + offset[0], y + offset[1], above_m), yaw_rad, _SHUT, pace=0.7)
+    yield Waypoint((x, y, top_m + rng.uniform(0.001, 0.004)), yaw_rad, _SHUT, pace=0.5)
 
 
 def _press(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypoint]:
@@ -125,8 +126,8 @@ def _press(goal: Goal, world: World, rng: np.random.Generator) -> Iterator[Waypo
     yaw_rad = rng.uniform(-0.5, 0.5)
     x, y = np.array((x, y)) + rng.uniform(-0.006, 0.006, 2)
     above_m, down_m = top_m + rng.uniform(0.06, 0.10), top_m + _TIP_M - rng.uniform(0.013, 0.016)
-    yield Waypoint((x, y, above_m), yaw_rad, _SHUT)
-    yield Waypoint((x, y, down_m), yaw_rad, _SHUT, pace=0.7, wait_steps=4)
+    yield Waypoint((x, y, above_m), yaw_rad, _SHUT, pace=0.7)
+    yield Waypoint((x, y, down_m), yaw_rad, _SHUT, pace=0.5, wait_steps=4)
     yield Waypoint((x, y, above_m), yaw_rad, _SHUT)
 
 
