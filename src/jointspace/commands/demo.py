@@ -13,7 +13,7 @@ from jointspace.commands.evaluate import Evaluated
 from jointspace.commands.simulate import Simulated
 from jointspace.commands.train import Trained
 
-NUM_EPISODES = 1200
+NUM_EPISODES = 1300
 NUM_EPISODES_FAST = 40
 NUM_CANDIDATES = 400
 

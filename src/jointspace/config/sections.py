@@ -46,10 +46,14 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig:
-    """The vision tower: a convolutional network that keeps the grid; see `encoders/vision.py`."""
+    """The vision tower: a convolutional network that keeps the grid; see `encoders/vision.py`.
+
+    `stem_stride` is how many pixels the first convolution steps on: 4 costs about half of 2.
+    """
 
     channels: tuple[int, ...] = (16, 32, 64)
     width: int = 256
+    stem_stride: Literal[2, 4] = 2
     temporal_layers: int = 1
     dropout: float = 0.1
 
@@ -59,7 +63,8 @@ class TextConfig:
     """The text tower: trained from scratch, or a frozen sentence encoder.
 
     `pretrained` is the folder or hub id of the frozen encoder; it is read when `tower` is
-    "sentence".
+    "sentence". `pooling` of the transformer: `attention+max` adds each channel's maximum over the
+    words, so that a rare word is not averaged away; it learns composed instructions sooner.
     """
 
     tower: Literal["transformer", "sentence"] = "transformer"
@@ -68,6 +73,7 @@ class TextConfig:
     heads: int = 4
     dropout: float = 0.1
     word_dropout: float = 0.15
+    pooling: Literal["attention", "attention+max"] = "attention"
     pretrained: str = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -174,6 +180,8 @@ class TrainConfig:
 
     Attributes:
         episode_fraction: share of the steps whose rows are whole episodes; the others are windows.
+        text_on_windows: whether windows also train the pairs with text; where instructions say what
+            happens in a whole episode, a window of it often does not show.
         evaluate_every: steps between evaluations on the validation split; each is followed by a
             checkpoint.
         patience: evaluations without a better worst direction before training stops early; 0 never
@@ -192,6 +200,7 @@ class TrainConfig:
     warmup_steps: int = 50
     clip_norm: float = 1.0
     episode_fraction: float = 0.25
+    text_on_windows: bool = True
     evaluate_every: int = 100
     patience: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"

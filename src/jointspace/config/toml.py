@@ -87,6 +87,7 @@ def _structure(table: dict[str, Any], *, source: str) -> RunConfig:
     converter.register_structure_hook_factory(dataclasses.is_dataclass, structure_table)
     for origin, hook in ((tuple, structure_tuple), (Literal, _structure_choice)):
         converter.register_structure_hook_func(partial(_is_generic, origin=origin), hook)
+    converter.register_structure_hook(bool, lambda value, _: _expect_bool(value))
     converter.register_structure_hook(int, lambda value, _: _expect(value, int, "an integer"))
     converter.register_structure_hook(str, lambda value, _: _expect(value, str, "text"))
     converter.register_structure_hook(
@@ -97,6 +98,12 @@ def _structure(table: dict[str, Any], *, source: str) -> RunConfig:
     except BaseValidationError as error:
         key, cause = _first_cause(error)
         raise ConfigError(f"{source}: {key}: {cause}") from error
+
+
+def _expect_bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"got {value!r}, expected true or false")
+    return value
 
 
 def _is_generic(kind: Any, *, origin: Any) -> bool:

@@ -25,6 +25,8 @@ class TextEncoder(nn.Module):
         heads: of attention; must divide `width`.
         max_tokens: the longest text.
         dropout: of all layers.
+        max_pooling: add each channel's maximum over the words to the pooled vector. An average, of
+            attention too, is mostly what sentences share; what tells them apart is often one word.
 
     Raises:
         InputError: `heads` does not divide `width`, or there is no vocabulary.
@@ -39,6 +41,7 @@ class TextEncoder(nn.Module):
         heads: int = 4,
         max_tokens: int = 64,
         dropout: float = 0.0,
+        max_pooling: bool = False,
     ) -> None:
         super().__init__()
         if vocab_size < 1 or max_tokens < 1:
@@ -52,13 +55,16 @@ class TextEncoder(nn.Module):
         self.words = nn.Embedding(vocab_size, width)
         self.positions = nn.Parameter(torch.empty(max_tokens, width))
         # Small, so that the first blocks see words and order at one scale.
-        nn.init.normal_(self.words.weight, std=0.05)
+        nn.init.normal_(self.words.weight, std=0.5 if max_pooling else 0.05)
         nn.init.normal_(self.positions, std=0.05)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, num_heads=heads, dropout=dropout) for _ in range(layers)
         )
         self.pool = AttentionPool(width, num_heads=heads, dropout=dropout)
+        self.highest = (
+            nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width)) if max_pooling else None
+        )
 
     def forward(self, inputs: ModalityInput) -> TowerFeatures:
         """Returns one token per token id.
@@ -71,7 +77,12 @@ class TextEncoder(nn.Module):
         tokens = hide(self.dropout(self.words(ids) + self.positions[: ids.shape[1]]), valid)
         for block in self.blocks:
             tokens = block(tokens, valid)
-        return TowerFeatures(tokens, valid, self.pool(tokens, valid))
+        pooled = self.pool(tokens, valid)
+        if self.highest is not None:
+            hidden = self.highest(tokens).masked_fill(~valid[..., None], -torch.inf)
+            # A row without a text has no maximum.
+            pooled = pooled + hidden.amax(1).masked_fill(~valid.any(1, keepdim=True), 0.0)
+        return TowerFeatures(tokens, valid, pooled)
 
 
 class SentenceEncoder(nn.Module):

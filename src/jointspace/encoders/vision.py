@@ -39,10 +39,11 @@ class FrameEncoder(nn.Module):
 
     Args:
         image_px: side of the pictures.
-        channels: of each convolution; each halves the side.
+        channels: of each convolution; each halves the side, the first divides it by `stem_stride`.
         width: of the output.
         dropout: before the last layer.
         separable: depthwise convolutions followed by pointwise ones, for speed.
+        stem_stride: pixels that the first convolution steps on.
 
     Raises:
         InputError: the picture is too small to be halved that often and stay a grid, or there
@@ -59,9 +60,10 @@ class FrameEncoder(nn.Module):
         width: int,
         dropout: float = 0.0,
         separable: bool = False,
+        stem_stride: int = 2,
     ) -> None:
         super().__init__()
-        if not channels or image_px < 2 ** (len(channels) + 1):
+        if not channels or image_px < stem_stride * 2 ** len(channels):
             raise InputError(
                 f"vision tower: image_px is {image_px} and channels {tuple(channels)}; "
                 "wanted at least one convolution, and a picture that is a grid behind all of them"
@@ -72,8 +74,11 @@ class FrameEncoder(nn.Module):
         self.register_buffer("coordinates", coordinates, persistent=False)
         # Equal to a convolution over picture and coordinates joined, at the cost of one picture a
         # batch.
-        self.stem = nn.Conv2d(3, first, 5, stride=2, padding=2)
-        self.coordinate_stem = nn.Conv2d(2, first, 5, stride=2, padding=2, bias=False)
+        kernel, padding = (5, 2) if stem_stride == 2 else (2 * stem_stride - 1, stem_stride - 1)
+        self.stem = nn.Conv2d(3, first, kernel, stride=stem_stride, padding=padding)
+        self.coordinate_stem = nn.Conv2d(
+            2, first, kernel, stride=stem_stride, padding=padding, bias=False
+        )
         layers: list[nn.Module] = [_group_norm(first), nn.ReLU()]
         for inner, outer in pairwise(channels):
             layers += [
@@ -86,8 +91,8 @@ class FrameEncoder(nn.Module):
             *_convolution(last, last, stride=1, separable=separable), _group_norm(last), nn.ReLU()
         )
         grid_px = image_px
-        for _ in channels:
-            grid_px = (grid_px + 1) // 2
+        for stride in (stem_stride, *(2 for _ in channels[1:])):
+            grid_px = math.ceil(grid_px / stride)
         self.pool_px = math.ceil(grid_px / _LARGEST_GRID)
         reduced = min(last, _REDUCED_CHANNELS)
         # Normalised over its own grid, a channel says where it is strong and not how strong it is
@@ -127,6 +132,7 @@ class VisionEncoder(nn.Module):
         num_heads: of those blocks and of pooling; must divide `width`.
         dropout: of all layers behind the convolutions.
         separable: use depthwise-separable convolutions.
+        stem_stride: pixels that the first convolution steps on.
 
     Raises:
         InputError: a size does not fit; see `FrameEncoder` and `Attention`.
@@ -143,6 +149,7 @@ class VisionEncoder(nn.Module):
         num_heads: int = 4,
         dropout: float = 0.0,
         separable: bool = False,
+        stem_stride: int = 2,
     ) -> None:
         super().__init__()
         if num_cameras < 1:
@@ -156,6 +163,7 @@ class VisionEncoder(nn.Module):
             width=width,
             dropout=dropout,
             separable=separable,
+            stem_stride=stem_stride,
         )
         self.time_codes = TimeCodes(width)
         self.camera = nn.Embedding(num_cameras, width)

@@ -159,6 +159,7 @@ def _vision_tower(config: ModelConfig, data: DataConfig, num_cameras: int) -> nn
         num_cameras=num_cameras,
         channels=config.vision.channels,
         width=config.vision.width,
+        stem_stride=config.vision.stem_stride,
         temporal_layers=config.vision.temporal_layers,
         dropout=config.vision.dropout,
     )
@@ -173,6 +174,7 @@ def _text_tower(config: TextConfig, data: DataConfig, vocab_size: int) -> nn.Mod
             heads=config.heads,
             max_tokens=data.max_tokens,
             dropout=config.dropout,
+            max_pooling=config.pooling == "attention+max",
         ),
         "sentence": lambda: SentenceEncoder(
             config.pretrained, width=config.width, dropout=config.dropout

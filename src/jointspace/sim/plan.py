@@ -14,7 +14,7 @@ UNSEEN_COMBINATIONS = "unseen_combinations"
 
 _HELD_OUT_SHARES: Mapping[str, float] = {
     "validation": 0.05,
-    "test": 0.15,
+    "test": 0.18,
     UNSEEN_PARAPHRASES: 0.05,
     UNSEEN_COMBINATIONS: 0.05,
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from jointspace.batch import Batch
+from jointspace.batch import TEXT, Batch
 from jointspace.config import RunConfig, read_config
 from jointspace.data.frames import FrameStore, prepare_frames
 from jointspace.data.goals import goal_findings
@@ -92,7 +92,10 @@ class PreparedRun:
             episode_fraction=self.config.train.episode_fraction,
         )
         chosen = episodes if windows is None or rows.kind == "episodes" else windows
-        return chosen.batch(rows.indices, rng=augment_generator(step, seed=self.config.seed))
+        batch = chosen.batch(rows.indices, rng=augment_generator(step, seed=self.config.seed))
+        if chosen is windows and not self.config.train.text_on_windows:
+            return Batch({m: each for m, each in batch.inputs.items() if m != TEXT}, batch.rows)
+        return batch
 
     @property
     def validate(self) -> Callable[[JointModel], Validation] | None:
