@@ -90,6 +90,7 @@ def test_every_key_is_written():
         ("[train]\nnum_steps = '3'", r"train\.num_steps: got '3', expected an integer"),
         ("[train]\nnum_steps = 3.0", r"train\.num_steps: got 3\.0, expected an integer"),
         ("[train]\nnum_steps = true", r"train\.num_steps: got True, expected an integer"),
+        ("[train]\ntext_on_windows = 1", r"text_on_windows: got 1, expected true or false"),
         ("[data]\nwindow_s = '1'", r"data\.window_s: got '1', expected a number"),
         ("[data]\ncameras = 'wrist'", r"data\.cameras: got 'wrist', expected a list"),
         ("[data]\ncameras = [1]", r"data\.cameras: got 1, expected text"),

@@ -118,9 +118,20 @@ def test_large_pictures_keep_a_small_grid():
     assert large(torch.zeros(1, 224, 224, 3, dtype=torch.uint8)).shape == (1, 8)
 
 
+def test_a_coarser_stem_gives_the_grid_of_one_convolution_more():
+    coarse = FrameEncoder(image_px=48, channels=(8, 8), width=8, stem_stride=4)
+    fine = FrameEncoder(image_px=48, channels=(8, 8, 8), width=8)
+    assert coarse.flatten.in_features == fine.flatten.in_features == 8 * 6 * 6
+    picture = torch.zeros(2, 48, 48, 3, dtype=torch.uint8)
+    picture[0, 4:8, 4:8] = picture[1, 40:44, 40:44] = 255
+    here, there = coarse.eval()(picture)
+    assert (here - there).norm() > 0.01 * here.norm()
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
+        ({"channels": (8, 8, 8, 8), "stem_stride": 4}, "wanted at least one convolution"),
         ({"channels": (8, 8, 8, 8, 8, 8)}, "image_px is 32 .*wanted at least one convolution"),
         ({"channels": ()}, "wanted at least one convolution"),
         ({"num_cameras": 0}, "num_cameras is 0; wanted at least 1"),

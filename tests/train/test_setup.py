@@ -151,6 +151,14 @@ def test_a_batch_depends_on_its_step_alone(dataset_path, tmp_path):
     assert not list(tmp_path.iterdir()), "nothing is written before the first step"
 
 
+def test_windows_can_leave_the_pairs_with_text_to_whole_episodes(dataset_path, tmp_path):
+    config = configured(train={"text_on_windows": False, "episode_fraction": 0.5})
+    prepared = prepare(dataset_path, tmp_path / "run", config=config)
+    kinds = [set(prepared.batch_at(step).inputs) for step in range(4)]
+    assert kinds.count({VISION, ACTION, STATE}) == 2
+    assert kinds.count({VISION, TEXT, ACTION, STATE}) == 2
+
+
 def test_training_rows_never_come_from_held_out_episodes(dataset_path, tmp_path):
     prepared = prepare(dataset_path, tmp_path / "run")
     index = [episode.index for episode in prepared.dataset.episodes]
