@@ -55,6 +55,19 @@ def test_the_total_is_the_mean_over_pairs_plus_the_weighted_mean_over_fused_quer
         torch.testing.assert_close(objective.pairs[direction], loss)
 
 
+def test_pairs_of_text_with_motions_can_weigh_less():
+    model, batch = toy_model().eval(), tensors(toy_batch())
+    config = replace(CONFIG, fused_weight=0.0, motion_text_weight=0.25)
+    objective = training_loss(model, batch, config=config)
+    weights = {
+        direction: 0.25 if {direction.query, direction.target} == {TEXT, ACTION} else 1.0
+        for direction in SIX_DIRECTIONS
+    }
+    expected = sum(weights[d] * objective.pairs[d].item() for d in SIX_DIRECTIONS) / 4.5
+    assert objective.total.item() == pytest.approx(expected, rel=1e-6)
+    assert expected != pytest.approx(sum(v.item() for v in objective.pairs.values()) / 6, rel=1e-3)
+
+
 def test_every_fused_query_is_compared_with_the_modality_it_lacks():
     objective = training_loss(toy_model(), tensors(toy_batch()), config=CONFIG)
     pairs = {("vision+text", ACTION), ("vision+action", TEXT), ("text+action", VISION)}

@@ -141,6 +141,9 @@ class LossConfig:
             0 trains all.
         modality_dropout: probability that a fused query loses each of its modalities (never the
             last).
+        motion_text_weight: weight of the pairs of text with anything but vision, beside 1 for every
+            other pair. A motion does not reveal what an object looks like, so that a text which
+            must agree with it forgets colours and shapes.
         initial_temperature: of every pair, learned from there.
         max_logit_scale: clamp of the learned inverse temperature.
     """
@@ -153,6 +156,7 @@ class LossConfig:
     fused_weight: float = 0.5
     fused_queries_per_step: int = 2
     modality_dropout: float = 0.2
+    motion_text_weight: float = 1.0
     initial_temperature: float = 0.07
     max_logit_scale: float = 100.0
 
