@@ -8,10 +8,14 @@ from jointspace.sim.layout import COLOURS, OBJECT_KINDS, Item
 from jointspace.sim.plan import SimulationPlan, is_unseen_combination
 
 
+DIRECTIONS = {"push": "left", "beside": "left", "rotate": "clockwise"}
+
+
 def goal(skill, colour, kind):
-    return Goal(
-        skill, Item(name="object0", kind=kind, colour=colour, half_m=0.025, place=(0.5, 0.0))
-    )
+    item = Item(name="object0", kind=kind, colour=colour, half_m=0.025, place=(0.5, 0.0))
+    target = Item(name="object1", kind="block", colour="red", half_m=0.025, place=(0.5, 0.2))
+    has_target = skill in {"put", "stack", "beside"}
+    return Goal(skill, item, target if has_target else None, DIRECTIONS.get(skill, ""))
 
 
 @pytest.mark.parametrize("num_episodes", [20, 21, 300, 1237])
