@@ -7,7 +7,6 @@ from jointspace.sim.goals import SKILLS, Goal
 from jointspace.sim.layout import COLOURS, OBJECT_KINDS, Item
 from jointspace.sim.plan import SimulationPlan, is_unseen_combination
 
-
 DIRECTIONS = {"push": "left", "beside": "left", "rotate": "clockwise"}
 
 
