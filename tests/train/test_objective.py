@@ -55,17 +55,18 @@ def test_the_total_is_the_mean_over_pairs_plus_the_weighted_mean_over_fused_quer
         torch.testing.assert_close(objective.pairs[direction], loss)
 
 
-def test_pairs_of_text_with_motions_can_weigh_less():
+def test_a_batch_with_texts_can_train_the_pairs_with_text_alone():
     model, batch = toy_model().eval(), tensors(toy_batch())
-    config = replace(CONFIG, fused_weight=0.0, motion_text_weight=0.25)
+    config = replace(CONFIG, fused_weight=0.0, text_pairs_alone=True)
+    everything = training_loss(model, batch, config=replace(config, text_pairs_alone=False))
     objective = training_loss(model, batch, config=config)
-    weights = {
-        direction: 0.25 if {direction.query, direction.target} == {TEXT, ACTION} else 1.0
-        for direction in SIX_DIRECTIONS
-    }
-    expected = sum(weights[d] * objective.pairs[d].item() for d in SIX_DIRECTIONS) / 4.5
+    assert set(objective.pairs) == {d for d in SIX_DIRECTIONS if TEXT in {d.query, d.target}}
+    expected = sum(everything.pairs[d].item() for d in objective.pairs) / 4
     assert objective.total.item() == pytest.approx(expected, rel=1e-6)
-    assert expected != pytest.approx(sum(v.item() for v in objective.pairs.values()) / 6, rel=1e-3)
+    silent = Batch({m: each for m, each in batch.inputs.items() if m != TEXT}, batch.rows)
+    assert set(training_loss(model, silent, config=config).pairs) == set(
+        directions((VISION, ACTION))
+    )
 
 
 def test_every_fused_query_is_compared_with_the_modality_it_lacks():

@@ -69,7 +69,6 @@ _INTERVALS: Mapping[str, str] = {
     "loss.fused_weight": "[0, inf)",
     "loss.fused_queries_per_step": "[0, inf)",
     "loss.modality_dropout": "[0, 1)",
-    "loss.motion_text_weight": "[0, 100]",
     "loss.initial_temperature": "[0.001, 10]",
     "loss.max_logit_scale": "[1, 10000]",
     "augment.shift_px": "[0, 256]",

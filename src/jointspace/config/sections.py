@@ -141,9 +141,8 @@ class LossConfig:
             0 trains all.
         modality_dropout: probability that a fused query loses each of its modalities (never the
             last).
-        motion_text_weight: weight of the pairs of text with anything but vision, beside 1 for every
-            other pair. A motion does not reveal what an object looks like, so that a text which
-            must agree with it forgets colours and shapes.
+        text_pairs_alone: whether a batch with texts trains nothing but the pairs with text. Vision and
+            readings of a whole episode share its duration, which matches them without content.
         initial_temperature: of every pair, learned from there.
         max_logit_scale: clamp of the learned inverse temperature.
     """
@@ -156,7 +155,7 @@ class LossConfig:
     fused_weight: float = 0.5
     fused_queries_per_step: int = 2
     modality_dropout: float = 0.2
-    motion_text_weight: float = 1.0
+    text_pairs_alone: bool = False
     initial_temperature: float = 0.07
     max_logit_scale: float = 100.0
 

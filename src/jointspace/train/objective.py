@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from jointspace.batch import TEXT, VISION, Batch, Direction, Modality, RowIds
+from jointspace.batch import TEXT, Batch, Direction, Modality, RowIds
 from jointspace.config import LossConfig
 from jointspace.errors import InputError
 from jointspace.losses.contrastive import multimodal_contrastive
@@ -20,7 +20,7 @@ class Objective:
     """The loss of one batch and its parts.
 
     Attributes:
-        total: weighted mean over `pairs` plus the weighted mean over `fused`.
+        total: mean over `pairs` plus the weighted mean over `fused`.
         pairs: loss of every ordered pair of modalities.
         fused: loss between every fused query and its target, in both directions.
     """
@@ -51,29 +51,21 @@ def training_loss(model: JointModel, batch: Batch, *, config: LossConfig) -> Obj
     """
     output = model(batch)
     pairs = _pair_losses(model, output.embeddings, output.present, batch.rows, config)
+    with_text = {d: loss for d, loss in pairs.items() if TEXT in {d.query, d.target}}
+    if config.text_pairs_alone and with_text:
+        pairs = with_text
     if not pairs:
         raise InputError(
             f"training: no two of {', '.join(output.embeddings)} are both present in two rows; "
             "there is nothing to align"
         )
-    total = _weighted_mean(pairs, config)
+    total = torch.stack(list(pairs.values())).mean()
     fused: dict[Direction, Tensor] = {}
     if config.fused_weight > 0:
         fused = _fused_losses(model, output, batch.rows, config)
         if fused:
             total = total + config.fused_weight * torch.stack(list(fused.values())).mean()
     return Objective(total, pairs, fused)
-
-
-def _weighted_mean(pairs: Mapping[Direction, Tensor], config: LossConfig) -> Tensor:
-    weights = {
-        direction: config.motion_text_weight
-        if TEXT in (ends := {direction.query, direction.target}) and VISION not in ends
-        else 1.0
-        for direction in pairs
-    }
-    total = torch.stack([weights[direction] * loss for direction, loss in pairs.items()]).sum()
-    return total / max(sum(weights.values()), 1e-9)
 
 
 def drop_modalities(
