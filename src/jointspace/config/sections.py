@@ -141,7 +141,7 @@ class LossConfig:
             0 trains all.
         modality_dropout: probability that a fused query loses each of its modalities (never the
             last).
-        text_pairs_alone: whether a batch with texts trains nothing but the pairs with text. Vision and
+        text_pairs_alone: whether a batch with texts trains the pairs with text alone. Vision and
             readings of a whole episode share its duration, which matches them without content.
         initial_temperature: of every pair, learned from there.
         max_logit_scale: clamp of the learned inverse temperature.
