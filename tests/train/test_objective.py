@@ -55,20 +55,6 @@ def test_the_total_is_the_mean_over_pairs_plus_the_weighted_mean_over_fused_quer
         torch.testing.assert_close(objective.pairs[direction], loss)
 
 
-def test_a_batch_with_texts_can_train_the_pairs_with_text_alone():
-    model, batch = toy_model().eval(), tensors(toy_batch())
-    config = replace(CONFIG, fused_weight=0.0, text_pairs_alone=True)
-    everything = training_loss(model, batch, config=replace(config, text_pairs_alone=False))
-    objective = training_loss(model, batch, config=config)
-    assert set(objective.pairs) == {d for d in SIX_DIRECTIONS if TEXT in {d.query, d.target}}
-    expected = sum(everything.pairs[d].item() for d in objective.pairs) / 4
-    assert objective.total.item() == pytest.approx(expected, rel=1e-6)
-    silent = Batch({m: each for m, each in batch.inputs.items() if m != TEXT}, batch.rows)
-    assert set(training_loss(model, silent, config=config).pairs) == set(
-        directions((VISION, ACTION))
-    )
-
-
 def test_every_fused_query_is_compared_with_the_modality_it_lacks():
     objective = training_loss(toy_model(), tensors(toy_batch()), config=CONFIG)
     pairs = {("vision+text", ACTION), ("vision+action", TEXT), ("text+action", VISION)}

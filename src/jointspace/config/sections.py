@@ -141,8 +141,6 @@ class LossConfig:
             0 trains all.
         modality_dropout: probability that a fused query loses each of its modalities (never the
             last).
-        text_pairs_alone: whether a batch with texts trains the pairs with text alone. Vision and
-            readings of a whole episode share its duration, which matches them without content.
         initial_temperature: of every pair, learned from there.
         max_logit_scale: clamp of the learned inverse temperature.
     """
@@ -155,7 +153,6 @@ class LossConfig:
     fused_weight: float = 0.5
     fused_queries_per_step: int = 2
     modality_dropout: float = 0.2
-    text_pairs_alone: bool = False
     initial_temperature: float = 0.07
     max_logit_scale: float = 100.0
 

@@ -51,9 +51,6 @@ def training_loss(model: JointModel, batch: Batch, *, config: LossConfig) -> Obj
     """
     output = model(batch)
     pairs = _pair_losses(model, output.embeddings, output.present, batch.rows, config)
-    with_text = {d: loss for d, loss in pairs.items() if TEXT in {d.query, d.target}}
-    if config.text_pairs_alone and with_text:
-        pairs = with_text
     if not pairs:
         raise InputError(
             f"training: no two of {', '.join(output.embeddings)} are both present in two rows; "
