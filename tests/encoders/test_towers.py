@@ -117,7 +117,8 @@ def test_a_row_without_the_modality_is_zero_and_gradients_stay_finite(case, towe
 
 def test_every_parameter_has_a_gradient(case, tower):
     features = tower(case.inputs())
-    (features.pooled.sum() + features.pooled.square().sum()).backward()
+    pooled, tokens = features.pooled, features.tokens
+    (pooled.sum() + pooled.square().sum() + tokens.square().sum()).backward()
     without = [name for name, p in tower.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without
 

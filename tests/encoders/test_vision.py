@@ -103,8 +103,11 @@ def test_a_camera_that_a_row_lacks_changes_nothing():
     torch.testing.assert_close(lacking.pooled, alone.pooled)
 
 
-def test_the_time_of_a_picture_matters():
-    tower = VisionEncoder(image_px=16, num_cameras=1, channels=(8,), width=16).eval()
+@pytest.mark.parametrize("pooling", ["frequency", "attention"])
+def test_the_time_of_a_picture_matters(pooling):
+    tower = VisionEncoder(
+        image_px=16, num_cameras=1, channels=(8,), width=16, pooling=pooling
+    ).eval()
     made = pictures((2,), cameras=1, time=2)
     later = ModalityInput(made.values, made.valid, made.time_s * 4)
     assert (tower(later).pooled - tower(made).pooled).norm() > 1e-4
@@ -135,7 +138,7 @@ def test_a_coarser_stem_gives_the_grid_of_one_convolution_more():
         ({"channels": (8, 8, 8, 8, 8, 8)}, "image_px is 32 .*wanted at least one convolution"),
         ({"channels": ()}, "wanted at least one convolution"),
         ({"num_cameras": 0}, "num_cameras is 0; wanted at least 1"),
-        ({"num_heads": 5}, "width 32 does not divide into 5 heads"),
+        ({"num_heads": 5, "pooling": "attention"}, "width 32 does not divide into 5 heads"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, message):

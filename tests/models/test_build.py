@@ -196,7 +196,10 @@ def with_name(config, **names):
         ),
         ({"sensors": ("stat",)}, "model.sensors: 'stat': not in the data. Did you mean 'state'?"),
         ({"vision": VisionConfig(channels=(8,) * 9)}, "wanted at least one convolution"),
-        ({"vision": VisionConfig(width=18)}, "width 18 does not divide into 4 heads"),
+        (
+            {"vision": VisionConfig(width=18, pooling="attention")},
+            "width 18 does not divide into 4 heads",
+        ),
         ({"embed_dim": 10}, "width 10 does not divide into 4 heads"),
         ({"action": TrajectoryConfig(tower="discrete")}, "num_actions is 0"),
         (

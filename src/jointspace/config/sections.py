@@ -48,13 +48,19 @@ class DataConfig:
 class VisionConfig:
     """The vision tower: a convolutional network that keeps the grid; see `encoders/vision.py`.
 
-    `stem_stride` is how many pixels the first convolution steps on: 4 costs about half of 2.
+    Attributes:
+        channels: of the convolutions; each halves the side.
+        stem_stride: how many pixels the first convolution steps on: 4 costs about half of 2.
+        pooling: over the pictures of a row: `frequency` reads each camera's pictures at their
+            lowest frequencies in time, `attention` averages them by a learned query.
+        temporal_layers: transformer blocks over the pictures, before `attention` and fusion.
     """
 
     channels: tuple[int, ...] = (16, 32, 64)
     width: int = 256
     stem_stride: Literal[2, 4] = 2
-    temporal_layers: int = 1
+    pooling: Literal["frequency", "attention"] = "frequency"
+    temporal_layers: int = 0
     dropout: float = 0.1
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,6 +19,7 @@ from jointspace.encoders.layers import (
     hide,
     step_times,
 )
+from jointspace.encoders.time_pool import FrequencyPool
 from jointspace.errors import InputError
 
 _LARGEST_GRID = 8
@@ -79,16 +81,18 @@ class FrameEncoder(nn.Module):
         self.coordinate_stem = nn.Conv2d(
             2, first, kernel, stride=stem_stride, padding=padding, bias=False
         )
-        layers: list[nn.Module] = [_group_norm(first), nn.ReLU()]
+        layers: list[nn.Module] = [_group_norm(first), nn.ReLU(inplace=True)]
         for inner, outer in pairwise(channels):
             layers += [
                 *_convolution(inner, outer, stride=2, separable=separable),
                 _group_norm(outer),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             ]
         self.downsample = nn.Sequential(*layers)
         self.residual = nn.Sequential(
-            *_convolution(last, last, stride=1, separable=separable), _group_norm(last), nn.ReLU()
+            *_convolution(last, last, stride=1, separable=separable),
+            _group_norm(last),
+            nn.ReLU(inplace=True),
         )
         grid_px = image_px
         for stride in (stem_stride, *(2 for _ in channels[1:])):
@@ -111,8 +115,8 @@ class FrameEncoder(nn.Module):
         # Bytes lie as height, width, channel: seen as channels first, they are in torch's
         # channels-last order, in which its convolutions are fastest.
         pixels = pictures.permute(0, 3, 1, 2).to(self.stem.weight.dtype)
-        pixels = (pixels - _PIXEL_MEAN) / _PIXEL_SCALE
-        grid = self.downsample(self.stem(pixels) + self.coordinate_stem(self.coordinates))
+        pixels = pixels.sub_(_PIXEL_MEAN).mul_(1 / _PIXEL_SCALE)
+        grid = self.downsample(self.stem(pixels).add_(self.coordinate_stem(self.coordinates)))
         grid = grid + self.residual(grid)
         cells = self.reduce(grid)
         if self.pool_px > 1:
@@ -121,7 +125,7 @@ class FrameEncoder(nn.Module):
 
 
 class VisionEncoder(nn.Module):
-    """Encodes every picture, says when and by which camera it was taken, and pools them.
+    """Encodes every picture, says when and by which camera it was taken, and pools them over time.
 
     Args:
         image_px: side of the pictures.
@@ -129,7 +133,9 @@ class VisionEncoder(nn.Module):
         channels: of the frame encoder's convolutions; each halves the side.
         width: of tokens and pooled vector.
         temporal_layers: transformer blocks over the pictures of a row.
-        num_heads: of those blocks and of pooling; must divide `width`.
+        num_heads: of those blocks and of attention pooling; must divide `width`.
+        pooling: `frequency` reads each camera's pictures at their lowest frequencies in time (see
+            `FrequencyPool`); `attention` averages all pictures by a learned query.
         dropout: of all layers behind the convolutions.
         separable: use depthwise-separable convolutions.
         stem_stride: pixels that the first convolution steps on.
@@ -145,8 +151,9 @@ class VisionEncoder(nn.Module):
         num_cameras: int,
         channels: Sequence[int] = (32, 64, 128),
         width: int = 256,
-        temporal_layers: int = 1,
+        temporal_layers: int = 0,
         num_heads: int = 4,
+        pooling: Literal["frequency", "attention"] = "frequency",
         dropout: float = 0.0,
         separable: bool = False,
         stem_stride: int = 2,
@@ -172,7 +179,11 @@ class VisionEncoder(nn.Module):
             TransformerBlock(width, num_heads=num_heads, dropout=dropout)
             for _ in range(temporal_layers)
         )
-        self.pool = AttentionPool(width, num_heads=num_heads, dropout=dropout)
+        self.pool: FrequencyPool | AttentionPool = (
+            FrequencyPool(width, num_cameras=num_cameras, dropout=dropout)
+            if pooling == "frequency"
+            else AttentionPool(width, num_heads=num_heads, dropout=dropout)
+        )
 
     def forward(self, inputs: ModalityInput) -> TowerFeatures:
         """Returns one token per picture (cameras of one time together) and their pooled vector.
@@ -191,12 +202,17 @@ class VisionEncoder(nn.Module):
         rows, num_times, num_cameras = shape[:3]
         valid = inputs.valid.flatten(1)
         frames = self.frame(inputs.values.flatten(0, 2)).view(rows, num_times, num_cameras, -1)
-        codes = self.time_codes(step_times(inputs, tower="vision tower"), inputs.valid.any(2))
+        time_s = step_times(inputs, tower="vision tower")
+        codes = self.time_codes(time_s, inputs.valid.any(2))
         cameras = self.camera.weight[:num_cameras]
         tokens = hide((frames + codes[:, :, None] + cameras).flatten(1, 2), valid)
         for block in self.blocks:
             tokens = block(tokens, valid)
-        return TowerFeatures(tokens, valid, self.pool(tokens, valid))
+        if isinstance(self.pool, FrequencyPool):
+            pooled = self.pool(tokens.view_as(frames), inputs.valid, time_s)
+        else:
+            pooled = self.pool(tokens, valid)
+        return TowerFeatures(tokens, valid, pooled)
 
 
 def _convolution(inner: int, outer: int, *, stride: int, separable: bool) -> list[nn.Module]:

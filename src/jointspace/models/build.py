@@ -160,6 +160,7 @@ def _vision_tower(config: ModelConfig, data: DataConfig, num_cameras: int) -> nn
         channels=config.vision.channels,
         width=config.vision.width,
         stem_stride=config.vision.stem_stride,
+        pooling=config.vision.pooling,
         temporal_layers=config.vision.temporal_layers,
         dropout=config.vision.dropout,
     )

@@ -54,7 +54,6 @@ def efficient_towers(
         num_cameras=num_cameras,
         channels=vision_channels,
         width=width,
-        temporal_layers=1,
         num_heads=num_heads,
         dropout=dropout,
         separable=True,
