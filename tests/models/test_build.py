@@ -237,3 +237,11 @@ def test_a_frozen_sentence_encoder_can_be_chosen(tmp_path):
     BertModel(BertConfig(vocab_size=VOCAB_SIZE, hidden_size=8, **sizes)).save_pretrained(tmp_path)
     model = build(text=TextConfig(tower="sentence", pretrained=str(tmp_path), width=16))
     assert model.encode(TEXT, batch()).norm(dim=1).tolist() == pytest.approx([1, 1, 0, 0])
+
+
+def test_several_robots_with_discrete_actions_are_refused():
+    discrete = TrajectoryConfig(width=16, tower="discrete", num_actions=3)
+    with pytest.raises(
+        ConfigError, match=r"model\.action\.tower is 'discrete', but several robots"
+    ):
+        build(action=discrete, channels={ACTION: (1, 1), STATE: (3, 3), FORCE: (6, 6)})

@@ -1,6 +1,6 @@
 """What `evaluate` and `embed` begin with: a run, its data set read again, and its pictures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jointspace.data.embodiments import DataSource
@@ -75,6 +75,7 @@ def open_run(folder: Path, *, data: Path) -> OpenedRun:
     source = DataSource.parse(data)
     dataset = open_dataset(source.path)
     own = choose_data(run.data, dataset, embodiment=source.embodiment, run=folder)
+    dataset = replace(dataset, shared=own.texts)
     preprocessor = own.preprocessor
     store = None
     if preprocessor.cameras:

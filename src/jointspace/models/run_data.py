@@ -8,7 +8,7 @@ from typing import Any
 from jointspace.batch import ACTION, STATE
 from jointspace.data.embodiments import Embodiment, unique_name
 from jointspace.data.preprocess import Preprocessor
-from jointspace.data.schema import RobotDataset
+from jointspace.data.schema import RobotDataset, SharedTexts
 from jointspace.data.split_file import load_splits, num_stored_episodes
 from jointspace.data.splits import Splits
 from jointspace.errors import InputError, did_you_mean
@@ -30,6 +30,7 @@ class RunData:
         preprocessor: from its raw rows to model input; knows the embodiment's number.
         splits_file: which of its episodes trained.
         trained: False where it came with the run that this one started from.
+        texts: of all data sets of the run, which number them alike; None in a run of one.
     """
 
     name: str
@@ -38,6 +39,7 @@ class RunData:
     preprocessor: Preprocessor
     splits_file: Path
     trained: bool = True
+    texts: SharedTexts | None = None
 
     @property
     def report_folder(self) -> Path:
@@ -81,6 +83,7 @@ def read_run_data(folder: Path, about: Mapping[str, Any]) -> tuple[RunData, ...]
                 preprocessor=replace(Preprocessor.load(own), embodiment=number),
                 splits_file=own / SPLITS_FILE,
                 trained=each["trained"],
+                texts=SharedTexts(tuple(about["instructions"]), tuple(about["goals"])),
             )
         )
     return tuple(found)

@@ -14,7 +14,7 @@ from jointspace.config import RunConfig, read_config, write_config
 from jointspace.data.artefact import read_json, write_json
 from jointspace.data.embodiments import DataSource, Embodiment, match_embodiments
 from jointspace.data.preprocess import Preprocessor
-from jointspace.data.schema import Finding, RobotDataset
+from jointspace.data.schema import Finding, RobotDataset, SharedTexts
 from jointspace.data.split_file import copy_splits, save_splits
 from jointspace.data.splits import Splits
 from jointspace.encoders.embodiments import Sizes
@@ -176,6 +176,7 @@ def create_run_of_several(
     *,
     config: RunConfig,
     embodiments: Sequence[Embodiment],
+    texts: SharedTexts,
     earlier: Sequence[RunData],
     data: Sequence[NewData],
     findings: Sequence[Finding] = (),
@@ -188,6 +189,7 @@ def create_run_of_several(
         folder: made if it is missing.
         config: of the run.
         embodiments: all of them, in the order of their numbers.
+        texts: of all data sets.
         earlier: data sets of the run that this one starts from; what is known of them is copied.
         data: what is trained on.
         findings: what is wrong with it.
@@ -216,6 +218,8 @@ def create_run_of_several(
             "jointspace": __version__,
             "embodiments": [each.to_json() for each in embodiments],
             "data": entries,
+            "instructions": list(texts.instructions),
+            "goals": list(texts.goals),
             "findings": [asdict(finding) for finding in findings],
         },
     )

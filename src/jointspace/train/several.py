@@ -18,10 +18,11 @@ from jointspace.batch import STATE, Batch, Modality
 from jointspace.config import RunConfig
 from jointspace.data.copies import duplicate_groups
 from jointspace.data.embodiments import DataSource, Embodiment, match_embodiments, unique_name
+from jointspace.data.goals import share_texts
 from jointspace.data.normalise import Normaliser
 from jointspace.data.open import open_dataset
 from jointspace.data.preprocess import Preprocessor, fit_normaliser, fit_tokenizer
-from jointspace.data.schema import DatasetInfo, Finding, RobotDataset
+from jointspace.data.schema import DatasetInfo, Finding, RobotDataset, SharedTexts
 from jointspace.data.split_file import num_stored_episodes
 from jointspace.data.splits import split_dataset
 from jointspace.errors import ConfigError, InputError, did_you_mean
@@ -66,6 +67,7 @@ class PreparedSeveral:
         names: of the data sets, unique within the run.
         runs: of the data sets, each as if it were trained on alone.
         embodiments: of the run, in the order of their numbers.
+        texts: of all data sets, numbered alike.
         earlier: data sets of the run that this one starts from.
         start: weights to start from, and how many embodiments they know; None for fresh ones.
         findings: what is wrong with the data sets, and how they were split.
@@ -77,6 +79,7 @@ class PreparedSeveral:
     names: tuple[str, ...]
     runs: tuple[PreparedRun, ...]
     embodiments: tuple[Embodiment, ...]
+    texts: SharedTexts
     earlier: tuple[RunData, ...]
     start: tuple[Mapping[str, Tensor], int] | None
     findings: tuple[Finding, ...]
@@ -114,6 +117,7 @@ class PreparedSeveral:
             self.folder,
             config=self.config,
             embodiments=self.embodiments,
+            texts=self.texts,
             earlier=self.earlier,
             data=[
                 NewData(name, run.dataset, run.splits, run.preprocessor)
@@ -261,7 +265,8 @@ def _continued(
     runs = []
     for dataset, own in zip(datasets, trained, strict=True):
         narrowed = _narrowed(config, dataset.info, sensors=own.preprocessor.sensors)
-        pictures = read_pictures(dataset, narrowed, show_progress=show_progress)
+        shared = replace(dataset, shared=own.texts)
+        pictures = read_pictures(shared, narrowed, show_progress=show_progress)
         splits = own.splits(pictures[0], to_train=True)
         runs.append(
             prepare_rows(
@@ -284,6 +289,7 @@ def _continued(
         names=tuple(each.name for each in trained),
         runs=tuple(runs),
         embodiments=tuple(Embodiment.from_json(each) for each in about["embodiments"]),
+        texts=SharedTexts(tuple(about["instructions"]), tuple(about["goals"])),
         earlier=tuple(each for each in stored if not each.trained),
         start=start,
         findings=(),
@@ -303,12 +309,16 @@ def _fresh(
     earlier = () if base is None else base.data
     known = {each.preprocessor.embodiment: each.embodiment for each in reversed(earlier)}
     sensors = config.model.sensors if base is None else base.model.modalities
-    _check_asked_for(config, datasets)
+    _check_cameras(config, datasets)
+    if base is None:
+        _check_sensors(config, datasets)
     configs = [_narrowed(config, dataset.info, sensors=sensors) for dataset in datasets]
     pictures = [
         read_pictures(dataset, each, show_progress=show_progress)
         for dataset, each in zip(datasets, configs, strict=True)
     ]
+    texts = _shared_texts([dataset for dataset, _ in pictures], earlier)
+    pictures = [(replace(dataset, shared=texts), store) for dataset, store in pictures]
     read = [dataset for dataset, _ in pictures]
     seen = [_seen(dataset, earlier) for dataset in read]
     splits = [
@@ -329,13 +339,13 @@ def _fresh(
     if config.train.trainable == "adapters":
         _refuse_seen(sources, embodiments, numbers, num_known=len(known), config=config)
     if base is None:
-        texts = [
+        told = [
             dataset.episodes[position].instruction
             for dataset, each in zip(read, splits, strict=True)
             for position in each.train
         ]
         tokenizer = fit_tokenizer(
-            [t for t in texts if t], config=config.data, text=config.model.text
+            [text for text in told if text], config=config.data, text=config.model.text
         )
     else:
         tokenizer = base.data[0].preprocessor.tokenizer
@@ -368,9 +378,20 @@ def _fresh(
         names=_names(sources, taken=[each.name for each in kept]),
         runs=runs,
         embodiments=embodiments,
+        texts=texts,
         earlier=kept,
         start=None if base is None else (base.model.state_dict(), len(known)),
         findings=(),
+    )
+
+
+def _shared_texts(datasets: Sequence[RobotDataset], earlier: Sequence[RunData]) -> SharedTexts:
+    """Numbers the texts: those of the run to start from keep their ids, if it shared any."""
+    own = share_texts(datasets)
+    before = next((each.texts for each in earlier if each.texts), SharedTexts((), ()))
+    return SharedTexts(
+        tuple(dict.fromkeys((*before.instructions, *own.instructions))),
+        tuple(dict.fromkeys((*before.goals, *own.goals))),
     )
 
 
@@ -412,12 +433,16 @@ def _narrowed(config: RunConfig, info: DatasetInfo, *, sensors: Collection[str])
     )
 
 
-def _check_asked_for(config: RunConfig, datasets: Sequence[RobotDataset]) -> None:
+def _check_cameras(config: RunConfig, datasets: Sequence[RobotDataset]) -> None:
     infos = [dataset.info for dataset in datasets]
     for name in config.data.cameras:
         if not any(_has_camera(info, name) for info in infos):
             known = {camera for info in infos for camera in info.cameras}
             raise InputError(f"data.cameras: no data set has '{name}'.{did_you_mean(name, known)}")
+
+
+def _check_sensors(config: RunConfig, datasets: Sequence[RobotDataset]) -> None:
+    infos = [dataset.info for dataset in datasets]
     for name in config.model.sensors:
         if name != STATE and not any(_has_sensor(info, name) for info in infos):
             known = {sensor for info in infos for sensor in info.sensors}
