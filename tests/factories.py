@@ -153,7 +153,7 @@ def write_lerobot(
 
 
 def write_robots(folder: Path, *, num_episodes: int = 6) -> tuple[WrittenDataset, WrittenDataset]:
-    """Writes data sets of two robots that have nothing in common but their instructions.
+    """Writes data sets of two robots that have nothing in common but one instruction.
 
     Args:
         folder: gets the folders `arm` and `rover`.
@@ -172,6 +172,7 @@ def write_robots(folder: Path, *, num_episodes: int = 6) -> tuple[WrittenDataset
         version="v3.0",
         num_episodes=num_episodes,
         num_frames=28,
+        instructions=(INSTRUCTIONS[0], "turn around"),
         action_dim=5,
         state_dim=0,
         cameras=("observation.images.left", "observation.images.right"),

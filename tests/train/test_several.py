@@ -126,7 +126,7 @@ def test_the_same_text_has_the_same_id_in_every_data_set(robots, tmp_path):
         assert [texts[i] for i in rows.instruction] == [told[i] for i in rows.episode]
         assert texts == run.runs[0].train_episodes.texts
         np.testing.assert_array_equal(rows.goal, rows.instruction)
-    assert len(run.texts.instructions) == 3
+    assert len(run.texts.instructions) == 4
 
 
 def test_weights_share_the_steps_out(robots, tmp_path):
