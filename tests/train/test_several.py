@@ -181,6 +181,20 @@ def test_a_fine_tuning_of_everything_keeps_splits_and_statistics_of_what_it_has_
     assert "towers.action.read.0.0.weight" not in moved  # of the arm, which was not trained on
 
 
+def test_episodes_that_came_after_the_split_are_told(robots, finished, tmp_path):
+    grown = write_lerobot(
+        tmp_path / "arm", num_episodes=9, num_frames=14, image_px=(16, 16), seed=1
+    )
+    grown.change_info(robot_type="arm")
+    settings = dataclasses.replace(BOTH.train, start_from=str(finished.folder))
+    run = prepared(dataclasses.replace(BOTH, train=settings), grown.path, out=tmp_path / "run")
+    (finding,) = [each for each in run.findings if "do not train" in each.message]
+    assert str(finding).startswith("warning: arm: data.split: 3 of 9 episodes were not there")
+    assert sorted(p for n in run.runs[0].splits.names for p in run.runs[0].splits.positions(n)) == [
+        *range(6)
+    ]
+
+
 def test_a_run_to_start_from_must_have_the_same_model(robots, finished, tmp_path):
     for section, key, value in (("model", "embed_dim", 16), ("data", "image_px", 32)):
         changed = dataclasses.replace(getattr(BOTH, section), **{key: value})

@@ -180,7 +180,7 @@ def prepare(
     if weights and len(weights) != len(sources):
         raise ConfigError(
             f"data.mixture_weights: got {len(weights)} for {len(sources)} data sets; expected one "
-            "for each --data, in their order"
+            "for each --data, in their order, or none"
         )
     if len(sources) == 1 and not config.train.start_from:
         (source,) = sources
@@ -237,7 +237,7 @@ def prepare_several(
         for name, each in zip(run.names, run.runs, strict=True)
         for finding in (*each.findings, *_unrecorded(config, each))
     ]
-    return replace(run, findings=(*found, *copies))
+    return replace(run, findings=(*found, *run.findings, *copies))
 
 
 def _continued(
@@ -371,17 +371,18 @@ def _fresh(
         if each is not None and each.preprocessor.embodiment == number
     }
     kept = tuple(replace(each, trained=False) for each in earlier if each.name not in again)
+    names = _names(sources, taken=[each.name for each in kept])
     return PreparedSeveral(
         config=config,
         folder=out,
         exists=False,
-        names=_names(sources, taken=[each.name for each in kept]),
+        names=names,
         runs=runs,
         embodiments=embodiments,
         texts=texts,
         earlier=kept,
         start=None if base is None else (base.model.state_dict(), len(known)),
-        findings=(),
+        findings=tuple(_unsplit(read, seen, names=names)),
     )
 
 
@@ -469,8 +470,29 @@ def _unrecorded(config: RunConfig, run: PreparedRun) -> Iterator[Finding]:
 
 
 def _seen(dataset: RobotDataset, earlier: Sequence[RunData]) -> RunData | None:
-    """Finds the data set among those of the run to start from: its held-out episodes stay so."""
-    return next((e for e in earlier if num_stored_episodes(e.splits_file, dataset)), None)
+    """Finds the data set among those of the run to start from: its held-out episodes stay so.
+
+    It may have grown or lost episodes since, but most of them must be there; a few are copies.
+    """
+    for each in earlier:
+        if 2 * num_stored_episodes(each.splits_file, dataset) > len(dataset.episodes):
+            return each
+    return None
+
+
+def _unsplit(
+    datasets: Sequence[RobotDataset], seen: Sequence[RunData | None], *, names: Sequence[str]
+) -> Iterator[Finding]:
+    """Tells of episodes that came to a data set after it was split."""
+    for dataset, each, name in zip(datasets, seen, names, strict=True):
+        if each is not None:
+            number = len(dataset.episodes) - num_stored_episodes(each.splits_file, dataset)
+            if number:
+                message = (
+                    f"{number} of {len(dataset.episodes)} episodes were not there when the run to "
+                    "start from split the data set; they are in no split, and do not train"
+                )
+                yield Finding("warning", f"{name}: data.split", message)
 
 
 def _refuse_seen(
