@@ -73,11 +73,11 @@ def measure_floor(
     opened: OpenedRun, test: SampleSet, *, draws: Sequence[Int[np.ndarray, " candidate"]]
 ) -> dict[str, tuple[float, str]]:
     """Returns direction -> the floor's R@5 and the settings that reached it."""
-    splits = opened.run.splits(opened.dataset)
+    splits = opened.splits
     fitted = SampleSet.of_windows(
         opened.dataset,
         opened.store,
-        opened.run.preprocessor,
+        opened.preprocessor,
         episodes=(*splits.train, *splits.validation),
         stride_s=2 / opened.dataset.info.fps,
     )
@@ -122,8 +122,8 @@ def measure_seed(config: RunConfig, *, data: Path, folder: Path, seed: int) -> d
     result = train(config, data=data, out=folder)
     train_s = time.monotonic() - started
     opened = open_run(folder, data=data)
-    arguments = (opened.dataset, opened.store, opened.run.preprocessor)
-    test_episodes = opened.run.splits(opened.dataset).test
+    arguments = (opened.dataset, opened.store, opened.preprocessor)
+    test_episodes = opened.splits.test
     test = SampleSet.of_windows(*arguments, episodes=test_episodes)
     windows = embed_samples(opened.embedder, test)
     episodes = embed_samples(

@@ -108,8 +108,8 @@ def score(embeddings: Embeddings) -> dict[str, dict[str, float]]:
 
 def compare(opened: OpenedRun, config: RunConfig) -> dict[str, Mapping[str, dict[str, float]]]:
     """Trains the chapter's model on the run's training split and scores both on its test split."""
-    splits = opened.run.splits(opened.dataset)
-    arguments = (opened.dataset, opened.store, opened.run.preprocessor)
+    splits = opened.splits
+    arguments = (opened.dataset, opened.store, opened.preprocessor)
     known = SampleSet.of_windows(*arguments, episodes=splits.train, stride_s=config.data.stride_s)
     test = SampleSet.of_windows(*arguments, episodes=splits.test)
     textbook = train_textbook(

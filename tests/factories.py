@@ -152,6 +152,39 @@ def write_lerobot(
     return written
 
 
+def write_robots(folder: Path, *, num_episodes: int = 6) -> tuple[WrittenDataset, WrittenDataset]:
+    """Writes data sets of two robots that have nothing in common but one instruction.
+
+    Args:
+        folder: gets the folders `arm` and `rover`.
+        num_episodes: of each.
+
+    Returns:
+        An arm of 3 actions and 2 states at 10 steps a second under one camera, and a rover of 5
+        actions at 20 steps a second with two cameras, a force sensor and no state.
+    """
+    arm = write_lerobot(
+        folder / "arm", num_episodes=num_episodes, num_frames=14, image_px=(16, 16), seed=1
+    )
+    arm.change_info(robot_type="arm")
+    rover = write_lerobot(
+        folder / "rover",
+        version="v3.0",
+        num_episodes=num_episodes,
+        num_frames=28,
+        instructions=(INSTRUCTIONS[0], "turn around"),
+        action_dim=5,
+        state_dim=0,
+        cameras=("observation.images.left", "observation.images.right"),
+        image_px=(16, 16),
+        fps=20,
+        sensors={"observation.force": 6},
+        seed=2,
+    )
+    rover.change_info(robot_type="rover")
+    return arm, rover
+
+
 def write_video(file: Path, frames: np.ndarray | Sequence[np.ndarray], *, fps: float = 10) -> None:
     """Encodes RGB frames as H.264, each on its own: equal pictures decode equal in any file."""
     file.parent.mkdir(parents=True, exist_ok=True)

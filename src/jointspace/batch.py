@@ -6,7 +6,7 @@ without torch.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Any, NewType
 
@@ -66,11 +66,14 @@ class ModalityInput:
             without a single valid entry lacks the modality.
         time_s: seconds of each step since the start of the row's time span, "batch time"; None for
             text.
+        embodiment: number of the robot that all of the rows are from, among those of a run of
+            several robots; 0 in a run of one.
     """
 
     values: Shaped[Any, "batch time ..."]
     valid: Bool[Any, "batch time ..."]
     time_s: Float[Any, "batch time"] | None = None
+    embodiment: int = 0
 
     @property
     def present(self) -> Bool[Any, " batch"]:
@@ -80,7 +83,7 @@ class ModalityInput:
     def map(self, function: Callable[[Any], Any]) -> "ModalityInput":
         """Returns a copy with `function` applied to every array."""
         time_s = None if self.time_s is None else function(self.time_s)
-        return ModalityInput(function(self.values), function(self.valid), time_s)
+        return ModalityInput(function(self.values), function(self.valid), time_s, self.embodiment)
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,11 @@ class Batch:
     def map(self, function: Callable[[Any], Any]) -> "Batch":
         """Returns a copy with `function` applied to every input array; row ids stay as they are."""
         return Batch({m: each.map(function) for m, each in self.inputs.items()}, self.rows)
+
+    def of_embodiment(self, number: int) -> "Batch":
+        """Returns a copy whose rows are all from one robot, by its number in the run."""
+        inputs = {m: replace(each, embodiment=number) for m, each in self.inputs.items()}
+        return Batch(inputs, self.rows)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,21 @@ import pytest
 import torch
 from torch import nn
 
+from jointspace.batch import ModalityInput
 from jointspace.encoders.time_pool import FrequencyPool
 from jointspace.errors import InputError
+
+
+def pictures_at(time_s, valid):
+    return ModalityInput(torch.zeros(*valid.shape, 1, 1, 3, dtype=torch.uint8), valid, time_s)
 
 
 def numbers_read(pool, frames, time_s):
     """What the pool's small network reads."""
     seen = []
     pool.norm = nn.Identity()
-    pool.read.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    pool(frames, torch.ones(frames.shape[:3], dtype=torch.bool), time_s)
+    pool.mix.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    pool(frames, pictures_at(time_s, torch.ones(frames.shape[:3], dtype=torch.bool)))
     return seen[0]
 
 
@@ -63,8 +68,9 @@ def test_what_is_masked_changes_nothing_even_as_nan():
     valid = torch.ones(2, 3, 2, dtype=torch.bool)
     valid[0, 2] = valid[1] = False
     changed = frames.masked_fill(~valid[..., None], 7.0)
-    got = pool(frames, valid, time_s)
-    torch.testing.assert_close(pool(changed, valid, time_s), got)
+    inputs = pictures_at(time_s, valid)
+    got = pool(frames, inputs)
+    torch.testing.assert_close(pool(changed, inputs), got)
     assert (got[1] == 0).all()
 
 

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel
 
 from jointspace.batch import ACTION, STATE, TEXT, VISION, Batch, ModalityInput
 from jointspace.config import LossConfig, TextConfig, TrajectoryConfig, VisionConfig
-from jointspace.errors import ConfigError
+from jointspace.errors import ConfigError, InputError
 from tests.encoders.inputs import (
     NUM_ACTIONS,
     VOCAB_SIZE,
@@ -240,3 +240,26 @@ def test_a_frozen_sentence_encoder_can_be_chosen(tmp_path):
     BertModel(BertConfig(vocab_size=VOCAB_SIZE, hidden_size=8, **sizes)).save_pretrained(tmp_path)
     model = build(text=TextConfig(tower="sentence", pretrained=str(tmp_path), width=16))
     assert model.encode(TEXT, batch()).norm(dim=1).tolist() == pytest.approx([1, 1, 0, 0])
+
+
+def test_several_robots_with_discrete_actions_are_refused():
+    discrete = TrajectoryConfig(width=16, tower="discrete", num_actions=3)
+    with pytest.raises(
+        ConfigError, match=r"model\.action\.tower is 'discrete', but several robots"
+    ):
+        build(action=discrete, channels={ACTION: (1, 1), STATE: (3, 3), FORCE: (6, 6)})
+
+
+@pytest.mark.parametrize("name", ["vision-language", "vision-language-action", "efficient"])
+def test_every_model_takes_several_robots_with_and_without_a_sensor(name):
+    several = {ACTION: (9, 4), STATE: (0, 3), FORCE: (2, 0)}
+    model = build(name=name, channels=several, sensors=("state", "observation.force")).eval()
+    known = full_batch().of_embodiment(1)
+    without_force = Batch({m: i for m, i in known.inputs.items() if m != FORCE}, known.rows)
+    output = model(without_force)
+    assert STATE in output.embeddings
+    assert FORCE not in output.embeddings
+    for vectors in output.embeddings.values():
+        torch.testing.assert_close(vectors.norm(dim=1), torch.ones(4))
+    with pytest.raises(InputError, match="from embodiment 1; wanted one of"):
+        model(known)

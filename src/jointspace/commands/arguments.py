@@ -23,12 +23,13 @@ class Inspect:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a joint space on a robot data set; writes a run folder."""
+    """Train a joint space on one or several robot data sets; writes a run folder."""
 
     config: Annotated[Positional[Path], arg(metavar="CONFIG")]
     """TOML file, as in configs/."""
-    data: Annotated[Path, arg(metavar="DATASET")]
-    """Folder of the data set."""
+    data: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="[NAME=]DATASET")]
+    """Folder of a data set; once for each data set. NAME names its robot: data sets of one name
+    share its input layers."""
     out: Annotated[Path, arg(metavar="RUN")]
     """Run folder to write."""
     resume: Flag = False
@@ -50,15 +51,16 @@ class Evaluate:
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Run folder of a training."""
-    data: Annotated[Path, arg(metavar="DATASET")]
-    """Folder of the data set."""
+    data: Annotated[Path, arg(metavar="[NAME=]DATASET")]
+    """Folder of the data set. NAME names its robot in a run of several; else it is found."""
     split: str = "test"
     """Which of the run's splits to measure, by name; `all`: test and every other split that is held
     out."""
     candidates: int | None = None
     """Draw as many windows at random, to compare data sets of different sizes; all by default."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Where to write metrics, report and plots; the run folder by default."""
+    """Where to write metrics, report and plots; the run folder by default, in a run of several data
+    sets the data set's folder there."""
     json: Flag = False
     """Print one JSON object on standard output."""
 
@@ -69,8 +71,8 @@ class Embed:
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Run folder of a training."""
-    data: Annotated[Path, arg(metavar="DATASET")]
-    """Folder of the data set."""
+    data: Annotated[Path, arg(metavar="[NAME=]DATASET")]
+    """Folder of the data set. NAME names its robot in a run of several; else it is found."""
     out: Annotated[Path, arg(metavar="FILE")]
     """Parquet file to write."""
     json: Flag = False

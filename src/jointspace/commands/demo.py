@@ -77,7 +77,7 @@ def run(arguments: Demo) -> Demonstrated:
         trained = train.run(
             Train(
                 config=config,
-                data=data,
+                data=(data,),
                 out=folder,
                 resume=folder.is_dir(),
                 set=((f"seed={arguments.seed}",),),

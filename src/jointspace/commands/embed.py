@@ -72,12 +72,12 @@ def run(arguments: Embed) -> Embedded:
     num_short = num_short_episodes(
         [episode.num_frames for episode in opened.dataset.episodes],
         fps=opened.dataset.info.fps,
-        window_s=opened.run.preprocessor.window_s,
+        window_s=opened.preprocessor.window_s,
     )
     samples = SampleSet.of_windows(
         opened.dataset,
         opened.store,
-        opened.run.preprocessor,
+        opened.preprocessor,
         episodes=range(len(opened.dataset.episodes)),
     )
     with progress_bar("embedding") as report:

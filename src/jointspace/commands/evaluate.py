@@ -101,10 +101,10 @@ def run(arguments: Evaluate, *, revealed: Revealed | None = None) -> Evaluated:
     if arguments.candidates is not None and arguments.candidates < 2:
         raise InputError(f"--candidates must be at least 2, got {arguments.candidates}")
     opened = open_run(arguments.run, data=arguments.data)
-    chosen = _chosen_splits(arguments, opened.run.splits(opened.dataset))
+    chosen = _chosen_splits(arguments, opened.splits)
     factors = goal_factors(opened.dataset)
     if factors is not None and revealed is None:
-        revealed = read_revealed(arguments.data)
+        revealed = read_revealed(opened.dataset.info.path)
     splits = [
         _measured(
             opened,
@@ -119,7 +119,7 @@ def run(arguments: Evaluate, *, revealed: Revealed | None = None) -> Evaluated:
     about = _about(arguments, opened, splits)
     files = write_report(
         splits,
-        arguments.out or arguments.run,
+        arguments.out or opened.data.report_folder,
         examples=_examples(opened, splits[0]),
         log=arguments.run / LOG_FILE,
         about=about,
@@ -167,7 +167,7 @@ def _measured(
         with progress_bar(f"embedding {scale} of {name}") as report:
             embeddings[scale] = embed_samples(opened.embedder, samples, progress=report)
     alternatives = embed_alternatives(
-        opened.embedder, opened.run.preprocessor, opened.dataset, episodes=positions
+        opened.embedder, opened.preprocessor, opened.dataset, episodes=positions
     )
     holds_out = _HOLDS_OUT.get(name, "")
     if name == "test":
@@ -187,7 +187,7 @@ def _samples(
     opened: OpenedRun, positions: Sequence[int], *, candidates: int | None
 ) -> dict[str, SampleSet]:
     """The split's rows at both scales; without windows where all episodes are too short."""
-    dataset, store, preprocessor = opened.dataset, opened.store, opened.run.preprocessor
+    dataset, store, preprocessor = opened.dataset, opened.store, opened.preprocessor
     num_short = num_short_episodes(
         [episode.num_frames for episode in dataset.episodes],
         fps=dataset.info.fps,

@@ -5,6 +5,7 @@ from typing import Any
 
 from jointspace.commands.arguments import Train
 from jointspace.config import read_config
+from jointspace.data.embodiments import DataSource
 from jointspace.train.loop import TrainResult, train
 
 
@@ -26,7 +27,10 @@ class Trained:
                 f"validation: worst direction {result.best_worst:.3f}, mean {result.best_mean:.3f}"
             )
         lines.append(f"run folder: {result.folder}")
-        lines.append(f"next: jointspace evaluate {result.folder} --data {self.arguments.data}")
+        lines += [
+            f"next: jointspace evaluate {result.folder} --data {each}"
+            for each in self.arguments.data
+        ]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -41,12 +45,13 @@ def run(arguments: Train) -> Trained:
         What the training came to; the rest is in the run folder.
 
     Raises:
-        ConfigError: the configuration or an override is wrong.
+        ConfigError: the configuration or an override is wrong, or no data set is named.
         DataError: the data set cannot be used.
         InputError: the data set is too small for the splits or the windows.
         RunFolderError: the run folder already holds something.
         StorageError: the disk is full; the last checkpoint is untouched.
     """
     config = read_config(arguments.config, overrides=arguments.overrides)
-    result = train(config, data=arguments.data, out=arguments.out, resume=arguments.resume)
+    sources = [DataSource.parse(each) for each in arguments.data]
+    result = train(config, data=sources, out=arguments.out, resume=arguments.resume)
     return Trained(result, arguments)

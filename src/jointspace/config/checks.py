@@ -41,6 +41,7 @@ _INTERVALS: Mapping[str, str] = {
     "data.validation_fraction": "[0, 1)",
     "data.test_fraction": "[0, 1)",
     "data.split_seed": "[0, 4294967295]",
+    "data.mixture_weights": "(0, inf)",
     "model.embed_dim": "[2, 65536]",
     "model.fusion_layers": "[1, 64]",
     "model.fusion_heads": "[1, 1024]",
@@ -113,6 +114,11 @@ def _conflicts(config: RunConfig) -> Iterator[str]:
         yield (
             f"data.validation_fraction + data.test_fraction: got {held_out:g}, which leaves "
             "no episode to train on; expected less than 1"
+        )
+    if config.train.trainable == "adapters" and not config.train.start_from:
+        yield (
+            "train.trainable: got 'adapters', expected train.start_from to name the run whose "
+            "other weights are kept"
         )
     if not model.vision.channels:
         yield "model.vision.channels: got [], expected at least one layer"

@@ -28,6 +28,8 @@ class DataConfig:
         split_seed: which episodes are held out.
         failures: what becomes of episodes that the data set labels as failed: `leave-out` neither
             trains nor measures on them, `keep` treats them as any other.
+        mixture_weights: where several data sets are trained on, the share of the steps that each
+            gets, in the order of `--data`, up to a common factor; empty gives each as many.
     """
 
     image_px: int = 64
@@ -42,6 +44,7 @@ class DataConfig:
     test_fraction: float = 0.2
     split_seed: int = 0
     failures: Literal["leave-out", "keep"] = "leave-out"
+    mixture_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +198,9 @@ class TrainConfig:
         precision: `bf16` runs the towers under autocast; `auto` chooses it where the processor has
             it.
         num_threads: torch's intra-op threads; 0 leaves torch's default.
+        start_from: run folder whose weights the training starts from; empty starts anew.
+        trainable: `adapters` trains the input layers, and the camera codes, of the robots that
+            `start_from` has not seen, and leaves every other weight as it is.
     """
 
     num_steps: int = 600
@@ -212,6 +218,8 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
     num_threads: int = 0
+    start_from: str = ""
+    trainable: Literal["all", "adapters"] = "all"
 
 
 @dataclass(frozen=True, kw_only=True)

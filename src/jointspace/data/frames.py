@@ -187,7 +187,8 @@ def prepare_frames(
     )
     findings += dark_cameras(store, [e.index for e in kept])
     info = replace(dataset.info, cameras=chosen)
-    return RobotDataset(info, tuple(kept), (*dataset.findings, *findings)), store
+    found = (*dataset.findings, *findings)
+    return replace(dataset, info=info, episodes=tuple(kept), findings=found), store
 
 
 def dark_cameras(store: FrameStore, indices: Sequence[int]) -> tuple[Finding, ...]:

@@ -1,9 +1,9 @@
 """What the goals of a data set are: named by it, or else its instructions."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from jointspace.data.schema import Finding, RobotDataset
+from jointspace.data.schema import Finding, RobotDataset, SharedTexts
 
 
 def goal_ids(dataset: RobotDataset) -> Mapping[str, int]:
@@ -14,17 +14,51 @@ def goal_ids(dataset: RobotDataset) -> Mapping[str, int]:
     there every instruction is its own goal.
 
     Args:
-        dataset: all usable episodes: the ids hold within one data set.
+        dataset: all usable episodes: the ids hold within one data set, or among all that share
+            their texts.
 
     Returns:
         Instruction -> the place of its goal in `RobotDataset.goals`; its own place in
         `RobotDataset.instructions` where every instruction is its own goal.
     """
-    named = _named_goals(dataset)
-    if any(len(goals) > 1 for goals in named.values()):
-        return {text: number for number, text in enumerate(dataset.instructions)}
-    place = {goal: number for number, goal in enumerate(dataset.goals)}
-    return {text: place[min(goals, default=text)] for text, goals in named.items()}
+    names = goal_names(dataset)
+    if dataset.shared is None and _is_torn(dataset):
+        known = dataset.instructions
+    else:
+        known = (*dataset.goals, *sorted({*names.values()} - {*dataset.goals}))
+    place = {goal: number for number, goal in enumerate(known)}
+    return {text: place[name] for text, name in names.items()}
+
+
+def goal_names(dataset: RobotDataset) -> Mapping[str, str]:
+    """Names the goal of every instruction; see `goal_ids`.
+
+    Args:
+        dataset: all usable episodes.
+
+    Returns:
+        Instruction -> its goal; the instruction itself where it is its own goal.
+    """
+    torn = _is_torn(dataset)
+    return {
+        text: text if torn else min(goals, default=text)
+        for text, goals in _named_goals(dataset).items()
+    }
+
+
+def share_texts(datasets: Sequence[RobotDataset]) -> SharedTexts:
+    """Collects the texts of several data sets, so that equal ones get equal ids.
+
+    Args:
+        datasets: all usable episodes of each.
+
+    Returns:
+        What `RobotDataset.shared` of each of them should be.
+    """
+    return SharedTexts(
+        tuple(sorted({text for each in datasets for text in each.instructions})),
+        tuple(sorted({name for each in datasets for name in goal_names(each).values()})),
+    )
 
 
 def goal_findings(dataset: RobotDataset) -> tuple[Finding, ...]:
@@ -46,6 +80,11 @@ def goal_findings(dataset: RobotDataset) -> tuple[Finding, ...]:
         f"with '{one}' and '{other}'; the goals are not used, every instruction is its own goal"
     )
     return (Finding("warning", "goal", message),)
+
+
+def _is_torn(dataset: RobotDataset) -> bool:
+    """Says whether an instruction occurs with two goals."""
+    return any(len(goals) > 1 for goals in _named_goals(dataset).values())
 
 
 def _named_goals(dataset: RobotDataset) -> Mapping[str, set[str]]:

@@ -44,6 +44,7 @@ class Preprocessor:
         normalisers: of every continuous modality: `action` (unless discrete), `state`, sensors by
             feature name.
         discrete: size of the id set of every discrete modality.
+        embodiment: number of the robot in a run of several robots; stored with the run, not here.
     """
 
     image_px: int
@@ -56,6 +57,7 @@ class Preprocessor:
     tokenizer: TextEncoding
     normalisers: Mapping[Modality, Normaliser]
     discrete: Mapping[Modality, int] = dataclasses.field(default_factory=dict)
+    embodiment: int = 0
 
     @staticmethod
     def fit(
@@ -94,18 +96,13 @@ class Preprocessor:
         sizes = {Modality(name): size for name, size in (discrete or {}).items()}
         normalisers = {}
         for modality in (ACTION, *(Modality(name) for name in sensors)):
-            readings = _finite_readings(modality, episodes, dataset)
             if modality in sizes:
-                for each in readings:
+                for each in _finite_readings(modality, episodes, dataset):
                     _check_ids(each, size=sizes[modality], modality=modality)
             else:
-                normalisers[modality] = Normaliser.fit(readings, name=modality)
-        tokenizer: TextEncoding
-        if text.tower == "sentence":
-            tokenizer = HubTokenizer.read(text.pretrained, max_tokens=config.max_tokens)
-        else:
-            texts = [e.instruction for e in episodes if e.instruction]
-            tokenizer = Tokenizer.fit(texts, max_tokens=config.max_tokens)
+                normalisers[modality] = fit_normaliser(modality, [(dataset, train)])
+        texts = [e.instruction for e in episodes if e.instruction]
+        tokenizer = fit_tokenizer(texts, config=config, text=text)
         return Preprocessor(
             image_px=config.image_px,
             cameras=dataset.info.cameras,
@@ -176,7 +173,7 @@ class Preprocessor:
             values = normaliser.apply(raw.values)
             values *= raw.valid[..., None]
             inputs[modality] = ModalityInput(values, raw.valid, raw.time_s)
-        return Batch(inputs, collate_rows(samples))
+        return Batch(inputs, collate_rows(samples)).of_embodiment(self.embodiment)
 
     def save(self, folder: Path) -> None:
         """Stores the preprocessor as `preprocessing.json`, whole or not at all.
@@ -255,8 +252,51 @@ class Preprocessor:
         return ModalityInput(all_ids[index], all_valid[index])
 
 
+def fit_normaliser(
+    modality: Modality, parts: Sequence[tuple[RobotDataset, Sequence[int]]]
+) -> Normaliser:
+    """Computes the statistics of a continuous modality over one or several data sets of one robot.
+
+    Args:
+        modality: `action`, `state`, or a sensor's feature name.
+        parts: data sets, each with the positions of its training episodes.
+
+    Returns:
+        The normaliser.
+
+    Raises:
+        InputError: a data set lacks the modality, or they differ in its channels.
+    """
+    readings = [
+        each
+        for dataset, train in parts
+        for each in _finite_readings(modality, [dataset.episodes[p] for p in train], dataset)
+    ]
+    return Normaliser.fit(readings, name=modality)
+
+
+def fit_tokenizer(texts: Sequence[str], *, config: DataConfig, text: TextConfig) -> TextEncoding:
+    """Builds the vocabulary of the training instructions, or reads that of a pretrained encoder.
+
+    Args:
+        texts: the instruction of every training episode that has one.
+        config: the length of a text.
+        text: which text tower the tokens are for.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        MissingExtraError: a pretrained text encoder is asked for, and its package is not installed.
+    """
+    if text.tower == "sentence":
+        return HubTokenizer.read(text.pretrained, max_tokens=config.max_tokens)
+    return Tokenizer.fit(texts, max_tokens=config.max_tokens)
+
+
 def _field_names() -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(Preprocessor))
+    """The fields that are stored."""
+    return tuple(f.name for f in dataclasses.fields(Preprocessor) if f.name != "embodiment")
 
 
 def _finite_readings(

@@ -240,7 +240,7 @@ class SampleSet:
         chosen = np.asarray(indices, dtype=np.int64)
         if self.augment is None or rng is None:
             return self.preprocessor.batch(self._samples(chosen, rng=None))
-        return augment_batch(
+        changed = augment_batch(
             self.preprocessor.batch(self._samples(chosen, rng=rng)),
             config=self.augment,
             word_dropout=self.word_dropout,
@@ -248,6 +248,7 @@ class SampleSet:
             max_tokens=self.preprocessor.max_tokens,
             rng=rng,
         )
+        return changed.of_embodiment(self.preprocessor.embodiment)
 
     def _samples(
         self, indices: Int64[np.ndarray, " row"], *, rng: np.random.Generator | None

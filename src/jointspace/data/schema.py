@@ -135,6 +135,19 @@ class Episode:
 
 
 @dataclass(frozen=True)
+class SharedTexts:
+    """Instructions and goals that several data sets number alike: the same text is the same id.
+
+    Attributes:
+        instructions: of all of the data sets; an instruction's id is its place here.
+        goals: names of goals of all of them; a goal's id is its place here.
+    """
+
+    instructions: tuple[str, ...]
+    goals: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RobotDataset:
     """The usable episodes of a data set, and what was found wrong with it.
 
@@ -142,21 +155,31 @@ class RobotDataset:
         info: what holds for all episodes.
         episodes: in order of their index; those that cannot be used are only named in `findings`.
         findings: what a person should know, in the order it was found.
+        shared: the texts of all data sets of a run of several; None for a data set alone.
     """
 
     info: DatasetInfo
     episodes: tuple[Episode, ...]
     findings: tuple[Finding, ...] = field(default=())
+    shared: SharedTexts | None = None
 
     @property
     def instructions(self) -> tuple[str, ...]:
-        """The distinct instruction texts, sorted; an instruction's id is its place here."""
-        return tuple(sorted({e.instruction for e in self.episodes if e.instruction}))
+        """The distinct instruction texts, sorted; an instruction's id is its place here.
+
+        Those that are shared with other data sets come first, whether they occur here or not.
+        """
+        own = {e.instruction for e in self.episodes if e.instruction}
+        first = () if self.shared is None else self.shared.instructions
+        return (*first, *sorted(own - {*first}))
 
     @property
     def goals(self) -> tuple[str, ...]:
         """The distinct goals, sorted; a goal's id is its place here.
 
-        An episode without a named goal has its instruction as its goal.
+        An episode without a named goal has its instruction as its goal. Goals that are shared with
+        other data sets come first.
         """
-        return tuple(sorted({e.goal or e.instruction for e in self.episodes if e.instruction}))
+        own = {e.goal or e.instruction for e in self.episodes if e.instruction}
+        first = () if self.shared is None else self.shared.goals
+        return (*first, *sorted(own - {*first}))

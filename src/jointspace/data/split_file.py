@@ -100,6 +100,37 @@ def load_splits(path: Path, dataset: RobotDataset, *, to_train: bool = False) ->
     return Splits(**core, others=found)
 
 
+def copy_splits(source: Path, target: Path) -> None:
+    """Copies stored splits into another run folder.
+
+    Args:
+        source: the file that `save_splits` wrote.
+        target: the file to write.
+
+    Raises:
+        RunFolderError: the source cannot be read or has another version.
+        StorageError: the target could not be written.
+    """
+    write_json(target, _read(source) | {"version": SPLITS_VERSION})
+
+
+def num_stored_episodes(path: Path, dataset: RobotDataset) -> int:
+    """Counts the episodes of a data set whose numbers are those of the data set that was split.
+
+    Args:
+        path: the file that `save_splits` wrote.
+        dataset: any data set.
+
+    Returns:
+        How many have equal actions and states under the same episode number.
+
+    Raises:
+        RunFolderError: the file cannot be read or has another version.
+    """
+    digests: Mapping[str, str] = _read(path)["digests"]
+    return sum(digests.get(str(e.index)) == recording_digest(e) for e in dataset.episodes)
+
+
 def _read(path: Path) -> dict[str, Any]:
     with suppress(RunFolderError):
         return read_json(path, version=WITHOUT_OTHERS) | {"others": {}}

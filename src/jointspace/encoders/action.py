@@ -7,6 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from jointspace.batch import ModalityInput
+from jointspace.encoders.embodiments import Sizes, kept_sizes, own_module, per_embodiment
 from jointspace.encoders.layers import TowerFeatures, check_channels, hide
 from jointspace.errors import InputError
 
@@ -15,17 +16,18 @@ class CommandEncoder(nn.Module):
     """Reads one continuous command: the first valid step of a row, which is the one at its start.
 
     Args:
-        channels: of the command.
+        channels: of the command; one number for each embodiment gives each a first layer of its
+            own.
         width: of the token and the pooled vector, which are the same.
         dropout: after the first layers.
     """
 
-    def __init__(self, channels: int, *, width: int = 256, dropout: float = 0.0) -> None:
+    def __init__(self, channels: Sizes, *, width: int = 256, dropout: float = 0.0) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels = kept_sizes(channels)
         self.width = width
         self.read = nn.Sequential(
-            nn.Linear(channels, width),
+            per_embodiment(lambda size: nn.Linear(size, width), channels),
             nn.LayerNorm(width),
             nn.GELU(),
             nn.Dropout(dropout),
@@ -42,9 +44,10 @@ class CommandEncoder(nn.Module):
             InputError: the command has another number of channels.
         """
         check_channels(inputs, channels=self.channels, tower="command tower")
-        values = hide(inputs.values.to(self.read[0].weight.dtype), inputs.valid)
+        first = own_module(self.read[0], inputs)
+        values = hide(inputs.values.to(first.weight.dtype), inputs.valid)
         rows = torch.arange(len(values), device=values.device)
-        pooled = self.read(values[rows, _first(inputs.valid)])
+        pooled = self.read[1:](first(values[rows, _first(inputs.valid)]))
         return _single_token(pooled, inputs.valid)
 
 

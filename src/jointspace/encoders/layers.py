@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jointspace.batch import ModalityInput
+from jointspace.encoders.embodiments import Sizes, own_size
 from jointspace.errors import InputError
 
 
@@ -72,12 +73,14 @@ def step_times(inputs: ModalityInput, *, tower: str) -> Float[Tensor, "batch tim
     return inputs.time_s
 
 
-def check_channels(inputs: ModalityInput, *, channels: int, tower: str) -> None:
+def check_channels(inputs: ModalityInput, *, channels: Sizes, tower: str) -> None:
     """Checks the shape of continuous steps.
 
     Raises:
-        InputError: the values are not "batch time channel" with the tower's number of channels.
+        InputError: the values are not "batch time channel" with the tower's number of channels for
+            the input's embodiment.
     """
+    channels = own_size(channels, inputs, tower=tower)
     shape = tuple(inputs.values.shape)
     if len(shape) != 3 or shape[2] != channels:
         raise InputError(

@@ -1,10 +1,13 @@
 """Reads the pictures of a row over time, each camera at its lowest frequencies."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
-from jointspace.encoders.layers import hide, masked_max
+from jointspace.batch import ModalityInput
+from jointspace.encoders.embodiments import Sizes, kept_sizes, own_module, own_size, per_embodiment
+from jointspace.encoders.layers import hide, masked_max, step_times
 from jointspace.encoders.trajectory import cosine_transform, resample
 from jointspace.errors import InputError
 
@@ -23,7 +26,8 @@ class FrequencyPool(nn.Module):
 
     Args:
         width: of the pictures' vectors, and of the result.
-        num_cameras: the most cameras that a row can have.
+        num_cameras: the most cameras that a row can have; one number for each embodiment gives each
+            of them a first layer of its own.
         num_coefficients: kept per camera and channel.
         num_points: how many points the vectors are interpolated at.
         dropout: in the small network.
@@ -38,7 +42,7 @@ class FrequencyPool(nn.Module):
         self,
         width: int,
         *,
-        num_cameras: int,
+        num_cameras: Sizes,
         num_coefficients: int = 4,
         num_points: int = 8,
         dropout: float = 0.0,
@@ -49,48 +53,46 @@ class FrequencyPool(nn.Module):
                 f"vision tower: num_coefficients is {num_coefficients}; "
                 f"wanted between 1 and {num_points}, the number of points in time"
             )
-        self.num_cameras = num_cameras
+        self.num_cameras = kept_sizes(num_cameras)
         self.num_points = num_points
         transform = cosine_transform(num_points)[:num_coefficients]
         self.register_buffer("transform", transform, persistent=False)
         self.norm = nn.LayerNorm(width)
-        self.read = nn.Sequential(
-            nn.Linear(num_cameras * num_coefficients * width + 1, width),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(width, width),
-        )
+        per_camera = num_coefficients * width
+        self.mix = per_embodiment(lambda size: nn.Linear(size * per_camera + 1, width), num_cameras)
+        self.read = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width))
         self.highest = nn.Linear(width, width)
 
     def forward(
-        self,
-        frames: Float[Tensor, "batch time camera width"],
-        valid: Bool[Tensor, "batch time camera"],
-        time_s: Float[Tensor, "batch time"],
+        self, frames: Float[Tensor, "batch time camera width"], inputs: ModalityInput
     ) -> Float[Tensor, "batch width"]:
         """Returns one vector per row; zero for a row without a valid picture.
 
         Args:
             frames: vectors of the pictures; masked ones may hold anything.
-            valid: which pictures are real. A camera that a row lacks counts as zeros.
-            time_s: seconds of each time, which must not decrease.
+            inputs: says which pictures are real, and when each was taken. A camera that a row lacks
+                counts as zeros.
+
+        Raises:
+            InputError: the input has no times, or is from an unknown embodiment.
         """
         rows, _, cameras, width = frames.shape
+        valid = inputs.valid
         normed = self.norm(frames)
-        by_camera = normed.transpose(1, 2).flatten(0, 1)
-        seen = valid.transpose(1, 2).flatten(0, 1)
+        time_s = step_times(inputs, tower="vision tower").repeat_interleave(cameras, 0)
         with torch.autocast(frames.device.type, enabled=False):
             points, duration_s = resample(
-                by_camera.to(self.transform.dtype),
-                seen,
-                time_s.repeat_interleave(cameras, 0),
+                normed.transpose(1, 2).flatten(0, 1).to(self.transform.dtype),
+                valid.transpose(1, 2).flatten(0, 1),
+                time_s,
                 num_points=self.num_points,
             )
-            coefficients = torch.einsum("kp,bpc->bkc", self.transform, points)
+            coefficients = torch.einsum("kp,bpc->bkc", self.transform, points).reshape(rows, -1)
             duration = duration_s.view(rows, cameras).amax(1, keepdim=True).log1p()
-        coefficients = coefficients.reshape(rows, -1)
-        missing = (self.num_cameras - cameras) * self.transform.shape[0] * width
-        numbers = [nn.functional.pad(coefficients, (0, missing)), duration.to(coefficients.dtype)]
-        highest = masked_max(hide(normed.flatten(1, 2), valid.flatten(1)), valid.flatten(1))
-        pooled: Tensor = self.read(torch.cat(numbers, dim=1)) + self.highest(highest)
-        return pooled.masked_fill(~valid.flatten(1).any(1)[:, None], 0.0)
+        missing = own_size(self.num_cameras, inputs, tower="vision tower") - cameras
+        coefficients = functional.pad(coefficients, (0, missing * len(self.transform) * width))
+        numbers = torch.cat([coefficients, duration.to(coefficients.dtype)], dim=1)
+        seen = valid.flatten(1)
+        highest = self.highest(masked_max(hide(normed.flatten(1, 2), seen), seen))
+        pooled: Tensor = self.read(own_module(self.mix, inputs)(numbers)) + highest
+        return pooled.masked_fill(~seen.any(1)[:, None], 0.0)

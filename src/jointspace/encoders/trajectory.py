@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jointspace.batch import ModalityInput
+from jointspace.encoders.embodiments import Sizes, kept_sizes, own_module, per_embodiment
 from jointspace.encoders.layers import (
     AttentionPool,
     TimeCodes,
@@ -30,7 +31,7 @@ class FrequencyEncoder(nn.Module):
     how far each channel spreads and reaches, and the logarithm of the duration.
 
     Args:
-        channels: of the steps.
+        channels: of the steps; one number for each embodiment gives each a first layer of its own.
         width: of the token and the pooled vector, which are the same.
         num_coefficients: how many are kept per channel.
         num_points: how many points the steps are interpolated at.
@@ -44,7 +45,7 @@ class FrequencyEncoder(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        channels: Sizes,
         *,
         width: int = 256,
         num_coefficients: int = 10,
@@ -57,13 +58,14 @@ class FrequencyEncoder(nn.Module):
                 f"frequency tower: num_coefficients is {num_coefficients}; "
                 f"wanted between 1 and {num_points}, the number of points"
             )
-        self.channels = channels
+        self.channels = kept_sizes(channels)
         self.width = width
         self.num_points = num_points
         transform = cosine_transform(num_points)[:num_coefficients]
         self.register_buffer("transform", transform, persistent=False)
+        numbers = num_coefficients + _NUM_EXTENTS
         self.read = nn.Sequential(
-            nn.Linear((num_coefficients + _NUM_EXTENTS) * channels + 1, width),
+            per_embodiment(lambda size: nn.Linear(numbers * size + 1, width), channels),
             nn.LayerNorm(width),
             nn.GELU(),
             nn.Dropout(dropout),
@@ -88,7 +90,8 @@ class FrequencyEncoder(nn.Module):
             duration = duration_s.to(values.dtype).log1p()[:, None]
             numbers = [coefficients.flatten(1), _extents(points), duration]
         present = valid.any(1)
-        pooled = self.read(torch.cat(numbers, dim=1)).masked_fill(~present[:, None], 0.0)
+        hidden = own_module(self.read[0], inputs)(torch.cat(numbers, dim=1))
+        pooled = self.read[1:](hidden).masked_fill(~present[:, None], 0.0)
         return TowerFeatures(pooled[:, None], present[:, None], pooled)
 
 
@@ -107,7 +110,7 @@ class TrajectoryTransformer(nn.Module):
     """Reads a trajectory with self-attention over its steps, each with a code of its seconds.
 
     Args:
-        channels: of the steps.
+        channels: of the steps; one number for each embodiment gives each a first layer of its own.
         width: of tokens and pooled vector.
         layers: transformer blocks.
         heads: of attention; must divide `width`.
@@ -119,7 +122,7 @@ class TrajectoryTransformer(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        channels: Sizes,
         *,
         width: int = 256,
         layers: int = 2,
@@ -127,9 +130,9 @@ class TrajectoryTransformer(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels = kept_sizes(channels)
         self.width = width
-        self.embed = nn.Linear(channels, width)
+        self.embed = per_embodiment(lambda size: nn.Linear(size, width), channels)
         self.time_codes = TimeCodes(width)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, num_heads=heads, dropout=dropout) for _ in range(layers)
@@ -144,8 +147,9 @@ class TrajectoryTransformer(nn.Module):
         """
         check_channels(inputs, channels=self.channels, tower="trajectory transformer")
         time_s, valid = step_times(inputs, tower="trajectory transformer"), inputs.valid
-        values = hide(inputs.values.to(self.embed.weight.dtype), valid)
-        tokens = hide(self.embed(values) + self.time_codes(time_s, valid), valid)
+        embed = own_module(self.embed, inputs)
+        values = hide(inputs.values.to(embed.weight.dtype), valid)
+        tokens = hide(embed(values) + self.time_codes(time_s, valid), valid)
         for block in self.blocks:
             tokens = block(tokens, valid)
         return TowerFeatures(tokens, valid, self.pool(tokens, valid))
@@ -155,7 +159,7 @@ class TrajectoryConvolution(nn.Module):
     """Reads a trajectory with dilated convolutions, in which a step sees only those before it.
 
     Args:
-        channels: of the steps.
+        channels: of the steps; one number for each embodiment gives each a first layer of its own.
         width: of tokens and pooled vector.
         layers: residual blocks of two convolutions; each sees four times as far back as the one
             before.
@@ -168,12 +172,12 @@ class TrajectoryConvolution(nn.Module):
     """
 
     def __init__(
-        self, channels: int, *, width: int = 256, layers: int = 2, dropout: float = 0.0
+        self, channels: Sizes, *, width: int = 256, layers: int = 2, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels = kept_sizes(channels)
         self.width = width
-        self.embed = nn.Linear(channels, width)
+        self.embed = per_embodiment(lambda size: nn.Linear(size, width), channels)
         self.time_codes = TimeCodes(width)
         self.blocks = nn.ModuleList(
             _CausalBlock(width, dilation=4**layer, dropout=dropout) for layer in range(layers)
@@ -189,8 +193,9 @@ class TrajectoryConvolution(nn.Module):
         """
         check_channels(inputs, channels=self.channels, tower="trajectory convolution")
         time_s, valid = step_times(inputs, tower="trajectory convolution"), inputs.valid
-        values = hide(inputs.values.to(self.embed.weight.dtype), valid)
-        tokens = hide(self.embed(values) + self.time_codes(time_s, valid), valid)
+        embed = own_module(self.embed, inputs)
+        values = hide(inputs.values.to(embed.weight.dtype), valid)
+        tokens = hide(embed(values) + self.time_codes(time_s, valid), valid)
         for block in self.blocks:
             tokens = block(tokens, valid)
         tokens = hide(self.norm(tokens), valid)

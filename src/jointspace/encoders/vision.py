@@ -11,6 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jointspace.batch import ModalityInput
+from jointspace.encoders.embodiments import (
+    Sizes,
+    kept_sizes,
+    own_module,
+    own_size,
+    per_embodiment,
+)
 from jointspace.encoders.layers import (
     AttentionPool,
     TimeCodes,
@@ -129,7 +136,8 @@ class VisionEncoder(nn.Module):
 
     Args:
         image_px: side of the pictures.
-        num_cameras: the most cameras that a row can have.
+        num_cameras: the most cameras that a row can have; one number for each embodiment gives each
+            camera of each of them a code of its own.
         channels: of the frame encoder's convolutions; each halves the side.
         width: of tokens and pooled vector.
         temporal_layers: transformer blocks over the pictures of a row.
@@ -148,7 +156,7 @@ class VisionEncoder(nn.Module):
         self,
         *,
         image_px: int,
-        num_cameras: int,
+        num_cameras: Sizes,
         channels: Sequence[int] = (32, 64, 128),
         width: int = 256,
         temporal_layers: int = 0,
@@ -159,10 +167,10 @@ class VisionEncoder(nn.Module):
         stem_stride: int = 2,
     ) -> None:
         super().__init__()
-        if num_cameras < 1:
+        if (num_cameras if isinstance(num_cameras, int) else max(num_cameras, default=0)) < 1:
             raise InputError(f"vision tower: num_cameras is {num_cameras}; wanted at least 1")
         self.image_px = image_px
-        self.num_cameras = num_cameras
+        self.num_cameras = kept_sizes(num_cameras)
         self.width = width
         self.frame = FrameEncoder(
             image_px=image_px,
@@ -173,8 +181,7 @@ class VisionEncoder(nn.Module):
             stem_stride=stem_stride,
         )
         self.time_codes = TimeCodes(width)
-        self.camera = nn.Embedding(num_cameras, width)
-        nn.init.normal_(self.camera.weight, std=0.02)
+        self.camera = per_embodiment(lambda size: _camera_codes(size, width), num_cameras)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, num_heads=num_heads, dropout=dropout)
             for _ in range(temporal_layers)
@@ -194,25 +201,31 @@ class VisionEncoder(nn.Module):
         """
         shape = tuple(inputs.values.shape)
         side = self.image_px
-        if len(shape) != 6 or shape[3:] != (side, side, 3) or shape[2] > self.num_cameras:
+        most = own_size(self.num_cameras, inputs, tower="vision tower")
+        if len(shape) != 6 or shape[3:] != (side, side, 3) or shape[2] > most:
             raise InputError(
                 f"vision tower: pictures have shape {shape}; wanted (batch, time, camera, {side}, "
-                f"{side}, 3) with at most {self.num_cameras} cameras"
+                f"{side}, 3) with at most {most} cameras"
             )
         rows, num_times, num_cameras = shape[:3]
         valid = inputs.valid.flatten(1)
         frames = self.frame(inputs.values.flatten(0, 2)).view(rows, num_times, num_cameras, -1)
-        time_s = step_times(inputs, tower="vision tower")
-        codes = self.time_codes(time_s, inputs.valid.any(2))
-        cameras = self.camera.weight[:num_cameras]
+        codes = self.time_codes(step_times(inputs, tower="vision tower"), inputs.valid.any(2))
+        cameras = own_module(self.camera, inputs).weight[:num_cameras]
         tokens = hide((frames + codes[:, :, None] + cameras).flatten(1, 2), valid)
         for block in self.blocks:
             tokens = block(tokens, valid)
         if isinstance(self.pool, FrequencyPool):
-            pooled = self.pool(tokens.view_as(frames), inputs.valid, time_s)
+            pooled = self.pool(tokens.view_as(frames), inputs)
         else:
             pooled = self.pool(tokens, valid)
         return TowerFeatures(tokens, valid, pooled)
+
+
+def _camera_codes(num_cameras: int, width: int) -> nn.Embedding:
+    codes = nn.Embedding(num_cameras, width)
+    nn.init.normal_(codes.weight, std=0.02)
+    return codes
 
 
 def _convolution(inner: int, outer: int, *, stride: int, separable: bool) -> list[nn.Module]:

@@ -8,6 +8,7 @@ from torch import nn
 from jointspace.batch import ACTION, STATE, Modality
 from jointspace.config import DataConfig, LossConfig, ModelConfig, TextConfig, TrajectoryConfig
 from jointspace.encoders.action import ActionSequenceEncoder, CommandEncoder, DiscreteActionEncoder
+from jointspace.encoders.embodiments import Sizes
 from jointspace.encoders.text import SentenceEncoder, TextEncoder
 from jointspace.encoders.trajectory import (
     FrequencyEncoder,
@@ -32,8 +33,8 @@ def build_model(
     data: DataConfig,
     *,
     vocab_size: int,
-    channels: Mapping[Modality, int],
-    num_cameras: int,
+    channels: Mapping[Modality, Sizes],
+    num_cameras: Sizes,
 ) -> JointModel:
     """Builds the joint model that a configuration describes.
 
@@ -45,14 +46,16 @@ def build_model(
         loss: read for the temperatures.
         data: read for the sizes of pictures and texts.
         vocab_size: of the tokenizer.
-        channels: modality -> channels, of actions and every sensor.
-        num_cameras: the most cameras that a row can have.
+        channels: modality -> channels, of actions and every sensor. One number for each embodiment
+            (0 where it lacks the modality) gives each of them first layers of its own.
+        num_cameras: the most cameras that a row can have; one number for each embodiment as well.
 
     Returns:
         A model with fresh weights, in training mode.
 
     Raises:
-        ConfigError: a name is unknown, a sensor is not in the data, or sizes do not fit together.
+        ConfigError: a name is unknown, a sensor is not in the data, sizes do not fit together, or
+            several embodiments have discrete actions.
     """
     assemble = _choose("model.name", config.name, _MODELS)
     try:
@@ -72,8 +75,8 @@ def _vision_language(
     config: ModelConfig,
     data: DataConfig,
     vocab_size: int,
-    channels: Mapping[Modality, int],
-    num_cameras: int,
+    channels: Mapping[Modality, Sizes],
+    num_cameras: Sizes,
 ) -> _Towers:
     return vision_language_towers(
         vision=_vision_tower(config, data, num_cameras),
@@ -86,8 +89,8 @@ def _vision_language_action(
     config: ModelConfig,
     data: DataConfig,
     vocab_size: int,
-    channels: Mapping[Modality, int],
-    num_cameras: int,
+    channels: Mapping[Modality, Sizes],
+    num_cameras: Sizes,
 ) -> _Towers:
     return vision_language_action_towers(
         vision=_vision_tower(config, data, num_cameras),
@@ -101,8 +104,8 @@ def _efficient(
     config: ModelConfig,
     data: DataConfig,
     vocab_size: int,
-    channels: Mapping[Modality, int],
-    num_cameras: int,
+    channels: Mapping[Modality, Sizes],
+    num_cameras: Sizes,
 ) -> _Towers:
     """Half of the configured widths, and small towers alone."""
     wanted = {"model.text.tower": "transformer"} | dict.fromkeys(
@@ -141,7 +144,7 @@ _MODELS: Mapping[str, Callable[..., _Towers]] = {
 }
 
 
-def _steps(config: ModelConfig, channels: Mapping[Modality, int]) -> dict[Modality, int]:
+def _steps(config: ModelConfig, channels: Mapping[Modality, Sizes]) -> dict[Modality, Sizes]:
     """Returns the modalities of steps that the model has, with their channels, actions first."""
     wanted = [] if config.name == "vision-language" else [ACTION]
     # Nearly every robot records its state, so that it is asked for by default; not all do.
@@ -153,7 +156,7 @@ def _steps(config: ModelConfig, channels: Mapping[Modality, int]) -> dict[Modali
     return {modality: channels[modality] for modality in wanted}
 
 
-def _vision_tower(config: ModelConfig, data: DataConfig, num_cameras: int) -> nn.Module:
+def _vision_tower(config: ModelConfig, data: DataConfig, num_cameras: Sizes) -> nn.Module:
     return VisionEncoder(
         image_px=data.image_px,
         num_cameras=num_cameras,
@@ -184,7 +187,7 @@ def _text_tower(config: TextConfig, data: DataConfig, vocab_size: int) -> nn.Mod
     return _choose("model.text.tower", config.tower, towers)()
 
 
-def _sensor_towers(config: ModelConfig, channels: Mapping[Modality, int]) -> _Towers:
+def _sensor_towers(config: ModelConfig, channels: Mapping[Modality, Sizes]) -> _Towers:
     return {
         modality: _steps_tower("model.sensor", config.sensor, each)
         for modality, each in channels.items()
@@ -192,8 +195,13 @@ def _sensor_towers(config: ModelConfig, channels: Mapping[Modality, int]) -> _To
     }
 
 
-def _steps_tower(key: str, config: TrajectoryConfig, channels: int) -> nn.Module:
+def _steps_tower(key: str, config: TrajectoryConfig, channels: Sizes) -> nn.Module:
     width, dropout = config.width, config.dropout
+    if config.tower in {"discrete", "sequence"} and not isinstance(channels, int):
+        raise ConfigError(
+            f"{key}.tower is '{config.tower}', but several robots share no set of discrete "
+            "actions; choose a continuous tower, or train a run for each robot"
+        )
     towers: Mapping[str, Callable[[], nn.Module]] = {
         "frequency": lambda: FrequencyEncoder(
             channels, width=width, num_coefficients=config.num_coefficients, dropout=dropout

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from jointspace.batch import TEXT, VISION, Modality
+from jointspace.encoders.embodiments import Sizes
 from jointspace.encoders.text import TextEncoder
 from jointspace.encoders.trajectory import FrequencyEncoder
 from jointspace.encoders.vision import VisionEncoder
@@ -13,10 +14,10 @@ from jointspace.encoders.vision import VisionEncoder
 def efficient_towers(
     *,
     image_px: int,
-    num_cameras: int,
+    num_cameras: Sizes,
     vocab_size: int,
     max_tokens: int,
-    channels: Mapping[Modality, int],
+    channels: Mapping[Modality, Sizes],
     vision_channels: Sequence[int] = (16, 32, 64),
     width: int = 128,
     text_width: int = 64,
@@ -32,10 +33,11 @@ def efficient_towers(
 
     Args:
         image_px: side of the pictures.
-        num_cameras: the most cameras that a row can have.
+        num_cameras: the most cameras that a row can have; or one number for each embodiment.
         vocab_size: of the tokenizer.
         max_tokens: the longest text.
-        channels: modality of steps (actions, state, sensors) -> its channels.
+        channels: modality of steps (actions, state, sensors) -> its channels; or one number for
+            each embodiment.
         vision_channels: of the convolutions; each halves the side.
         width: of the vision and step towers.
         text_width: of the text tower.

@@ -1,5 +1,7 @@
 """The torch model behind the `Embedder` protocol: NumPy in, unit rows out."""
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from jaxtyping import Float32
@@ -19,9 +21,18 @@ class TorchEmbedder:
     Args:
         model: moved to `device`.
         device: where it runs.
+        only: modalities that the rows can have, where a robot lacks some of the model's; None means
+            all.
     """
 
-    def __init__(self, model: JointModel, *, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        model: JointModel,
+        *,
+        device: torch.device | str = "cpu",
+        only: Collection[Modality] | None = None,
+    ) -> None:
+        self._only = model.modalities if only is None else only
         self._device = torch.device(device)
         self._model = model.to(self._device)
 
@@ -33,8 +44,13 @@ class TorchEmbedder:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """The model's modalities, and the fused queries that it is trained for."""
-        fused = dict.fromkeys(query.name for query in self._model.fused_queries)
-        return (*self._model.modalities, *fused)
+        plain = [m for m in self._model.modalities if m in self._only]
+        fused = dict.fromkeys(
+            query.name
+            for query in self._model.fused_queries
+            if all(member in self._only for member in query.members)
+        )
+        return (*plain, *fused)
 
     def embed(self, modality: Modality, batch: Batch) -> Float32[np.ndarray, "batch dim"]:
         """Embeds one modality, or a fused query such as `vision+text`, of a NumPy batch.

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 
 from jointspace.batch import Batch
 from jointspace.config import RunConfig, TrainConfig, check_config
+from jointspace.data.embodiments import DataSource
 from jointspace.data.schema import Finding
 from jointspace.errors import JointspaceError
 from jointspace.models.checkpoint import save_weights
@@ -20,7 +21,6 @@ from jointspace.models.run_folder import (
     LOG_FILE,
     TENSORBOARD_FOLDER,
     WEIGHTS_FILE,
-    build_run_model,
 )
 from jointspace.models.tensors import to_tensors
 from jointspace.train.checkpointing import (
@@ -35,7 +35,7 @@ from jointspace.train.logs import TrainLog
 from jointspace.train.objective import Objective, training_loss
 from jointspace.train.optim import build_optimizer, learning_rate_factor, set_learning_rate
 from jointspace.train.sampling import torch_seed, weights_seed
-from jointspace.train.setup import prepare_run
+from jointspace.train.several import prepare
 from jointspace.train.validation import Validation
 
 LOG_EVERY = 10
@@ -69,12 +69,12 @@ class TrainResult:
 def train(
     config: RunConfig,
     *,
-    data: Path,
+    data: Path | Sequence[DataSource],
     out: Path,
     resume: bool = False,
     show_progress: bool = True,
 ) -> TrainResult:
-    """Trains a joint space on a robot data set and writes a run folder.
+    """Trains a joint space on one or several robot data sets and writes a run folder.
 
     The folder holds the weights that were best on the validation split, the configuration, the
     preprocessing, the splits, a log, and checkpoints. Nothing is written there before the data set
@@ -82,7 +82,7 @@ def train(
 
     Args:
         config: of the run.
-        data: folder of the data set.
+        data: folder of the data set, or several data sets.
         out: the run folder; must not exist, or be empty, unless `resume` is set.
         resume: continue from the last checkpoint, bit by bit as if nothing had happened, or begin
             where there is none yet. The configuration must be that of the run.
@@ -104,9 +104,9 @@ def train(
     check_config(config)
     device = choose_device(config.train.device)
     with repeatable(device, num_threads=config.train.num_threads):
-        run = prepare_run(config, data=data, out=out, resume=resume, show_progress=show_progress)
+        run = prepare(config, data=data, out=out, resume=resume, show_progress=show_progress)
         torch.manual_seed(weights_seed(seed=config.seed))
-        model = build_run_model(config, run.preprocessor).to(device)
+        model = run.new_model().to(device)
         run.create()
         state = run_steps(
             model,

@@ -18,10 +18,12 @@ from jointspace.data.splits import Splits, split_dataset, split_findings
 from jointspace.errors import ConfigError, RunFolderError
 from jointspace.models.embed import TorchEmbedder
 from jointspace.models.joint import JointModel
+from jointspace.models.run_data import DATA_FOLDER, SPLITS_FILE
 from jointspace.models.run_folder import (
     CONFIG_FILE,
     RUN_FILE,
-    SPLITS_FILE,
+    RUN_VERSION,
+    build_run_model,
     create_run,
     read_run,
     remove_stale,
@@ -48,6 +50,7 @@ class PreparedRun:
         validation_windows: None as `train_windows`.
         validation_episodes: None where the validation split is empty.
         findings: what is wrong with the data set, and how it was split.
+        embodiment: the name that the user gives the robot; empty if none.
     """
 
     config: RunConfig
@@ -61,6 +64,16 @@ class PreparedRun:
     validation_windows: SampleSet | None
     validation_episodes: SampleSet | None
     findings: tuple[Finding, ...]
+    embodiment: str = ""
+
+    def new_model(self) -> JointModel:
+        """Builds the model with fresh weights, on the processor.
+
+        Raises:
+            ConfigError: the configuration does not fit the data.
+            MissingExtraError: a tower needs a package that is not installed.
+        """
+        return build_run_model(self.config, self.preprocessor)
 
     def create(self) -> None:
         """Writes the run folder, unless it is there.
@@ -78,6 +91,7 @@ class PreparedRun:
                 splits=self.splits,
                 dataset=self.dataset,
                 findings=self.findings,
+                embodiment=self.embodiment,
             )
 
     def batch_at(self, step: int) -> Batch:
@@ -106,14 +120,20 @@ class PreparedRun:
 
         def measure(model: JointModel) -> Validation:
             device = next(model.parameters()).device
-            embedder = TorchEmbedder(model, device=device)
+            embedder = TorchEmbedder(model, device=device, only=self.preprocessor.modalities)
             return validate(embedder, windows=windows, episodes=episodes)
 
         return measure
 
 
 def prepare_run(
-    config: RunConfig, *, data: Path, out: Path, resume: bool, show_progress: bool
+    config: RunConfig,
+    *,
+    data: Path,
+    out: Path,
+    resume: bool,
+    show_progress: bool,
+    embodiment: str = "",
 ) -> PreparedRun:
     """Reads the data set, decodes its pictures, splits it and fits the preprocessing.
 
@@ -123,45 +143,110 @@ def prepare_run(
         out: the run folder.
         resume: continue a run that is there; splits and preprocessing are then read from it.
         show_progress: tell on standard error how far decoding is.
+        embodiment: the name that the user gives the robot; empty if none.
 
     Returns:
         The run.
 
     Raises:
-        ConfigError: the run in the folder has another configuration.
+        ConfigError: the run in the folder has another configuration, or is of several data sets.
         DataError: the data set cannot be used.
         InputError: the data set is too small for the splits, ships none though they are asked for,
             holds failures alone, or lacks a camera or sensor.
         RunFolderError: the folder holds something that must not be overwritten.
     """
-    exists = _check_folder(out, config, resume=resume)
-    dataset = open_dataset(data)
-    with progress_bar("decoding", show=show_progress) as report:
-        store: FrameStore | None = None
-        if dataset.info.cameras:
-            dataset, store = prepare_frames(
-                dataset,
-                image_px=config.data.image_px,
-                cameras=config.data.cameras,
-                progress=report,
-            )
+    exists = check_folder(out, config, resume=resume)
+    if exists and read_run(out)["version"] != RUN_VERSION:
+        raise ConfigError(
+            f"{out}: holds a run of several data sets, or one that started from another run; "
+            "continue it with the data sets and the configuration that it was trained with"
+        )
+    dataset, store = read_pictures(open_dataset(data), config, show_progress=show_progress)
     if exists:
         splits = load_splits(out / SPLITS_FILE, dataset, to_train=True)
         preprocessor = Preprocessor.load(out)
     else:
         splits = split_dataset(dataset, config=config.data)
-        preprocessor = Preprocessor.fit(
+        preprocessor = fit_preprocessor(config, dataset, splits)
+    return prepare_rows(
+        config,
+        folder=out,
+        exists=exists,
+        pictures=(dataset, store),
+        preprocessor=preprocessor,
+        splits=splits,
+        embodiment=embodiment,
+    )
+
+
+def read_pictures(
+    dataset: RobotDataset, config: RunConfig, *, show_progress: bool
+) -> tuple[RobotDataset, FrameStore | None]:
+    """Decodes the pictures of a data set; see `prepare_frames`.
+
+    Args:
+        dataset: from `open_dataset`.
+        config: of the run.
+        show_progress: tell on standard error how far decoding is.
+
+    Returns:
+        The episodes that have pictures, and the pictures; None where the data set has no cameras.
+    """
+    if not dataset.info.cameras:
+        return dataset, None
+    with progress_bar("decoding", show=show_progress) as report:
+        return prepare_frames(
             dataset,
-            train=splits.train,
-            config=config.data,
-            text=config.model.text,
-            sensors=recorded_sensors(config, dataset),
-            discrete=_discrete(config, dataset),
+            image_px=config.data.image_px,
+            cameras=config.data.cameras,
+            progress=report,
         )
+
+
+def fit_preprocessor(config: RunConfig, dataset: RobotDataset, splits: Splits) -> Preprocessor:
+    """Fits the preprocessing on the training split of a data set."""
+    return Preprocessor.fit(
+        dataset,
+        train=splits.train,
+        config=config.data,
+        text=config.model.text,
+        sensors=recorded_sensors(config, dataset),
+        discrete=_discrete(config, dataset),
+    )
+
+
+def prepare_rows(
+    config: RunConfig,
+    *,
+    folder: Path,
+    exists: bool,
+    pictures: tuple[RobotDataset, FrameStore | None],
+    preprocessor: Preprocessor,
+    splits: Splits,
+    embodiment: str = "",
+) -> PreparedRun:
+    """Cuts a data set into the rows of training and validation.
+
+    Args:
+        config: of the run.
+        folder: the run folder.
+        exists: the folder already holds this run.
+        pictures: from `read_pictures`.
+        preprocessor: fitted on the training split.
+        splits: of the data set.
+        embodiment: the name that the user gives the robot; empty if none.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: a split has a single row.
+    """
+    dataset, store = pictures
     rows = SplitRows(config, dataset, store, preprocessor)
     run = PreparedRun(
         config=config,
-        folder=out,
+        folder=folder,
         exists=exists,
         dataset=dataset,
         preprocessor=preprocessor,
@@ -178,6 +263,7 @@ def prepare_run(
             *split_findings(dataset, splits, config=config.data),
             *rows.findings(splits.train),
         ),
+        embodiment=embodiment,
     )
     check_rows("training", run.train_windows, run.train_episodes, cure="record more episodes")
     if run.validation_episodes is not None:
@@ -190,8 +276,18 @@ def prepare_run(
     return run
 
 
-def _check_folder(out: Path, config: RunConfig, *, resume: bool) -> bool:
-    """Returns whether the folder holds the run that is to be continued."""
+def check_folder(out: Path, config: RunConfig, *, resume: bool) -> bool:
+    """Returns whether the folder holds the run that is to be continued.
+
+    Args:
+        out: the run folder.
+        config: of the run.
+        resume: continue a run that is there.
+
+    Raises:
+        ConfigError: the run in the folder has another configuration.
+        RunFolderError: the folder holds something that must not be overwritten.
+    """
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out}: is a file; choose a folder for the run")
     if not out.exists() or not any(out.iterdir()):
@@ -203,13 +299,13 @@ def _check_folder(out: Path, config: RunConfig, *, resume: bool) -> bool:
         )
     if not holds_run:
         # A run that was killed before its first step has left nothing else; it begins again.
-        begun = {CONFIG_FILE, SPLITS_FILE, PREPROCESSING_FILE}
+        begun = {CONFIG_FILE, SPLITS_FILE, PREPROCESSING_FILE, DATA_FOLDER}
         foreign = [p.name for p in out.iterdir() if p.name not in begun and p.suffix != ".tmp"]
         if foreign or not resume:
             raise RunFolderError(f"{out}: is not empty, and holds no run; choose another folder")
         return False
     read_run(out)
-    difference = _first_difference(read_config(out / CONFIG_FILE), config)
+    difference = first_difference(read_config(out / CONFIG_FILE), config)
     if difference:
         key, stored, wanted = difference
         raise ConfigError(
@@ -219,13 +315,12 @@ def _check_folder(out: Path, config: RunConfig, *, resume: bool) -> bool:
     return True
 
 
-def _first_difference(stored: Any, wanted: Any, key: str = "") -> tuple[str, Any, Any] | None:
+def first_difference(stored: Any, wanted: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """Returns the first key in which two configurations differ, with its values; None if none."""
     if is_dataclass(stored):
         for field in fields(stored):
             name = f"{key}.{field.name}" if key else field.name
-            found = _first_difference(
-                getattr(stored, field.name), getattr(wanted, field.name), name
-            )
+            found = first_difference(getattr(stored, field.name), getattr(wanted, field.name), name)
             if found:
                 return found
         return None

@@ -121,6 +121,29 @@ def summarise(scores: Mapping[Direction, DirectionScore]) -> Validation:
     )
 
 
+def combine(validations: Mapping[str, Validation]) -> Validation:
+    """Reduces the validations of several data sets to what decides which weights are kept.
+
+    Args:
+        validations: name of the data set -> its validation; at least one.
+
+    Returns:
+        The worst direction of all, the mean of the means, and every direction with its data set
+        before its name.
+    """
+    name = min(validations, key=lambda each: validations[each].worst)
+    return Validation(
+        worst=validations[name].worst,
+        mean=sum(each.mean for each in validations.values()) / len(validations),
+        worst_direction=f"{name}: {validations[name].worst_direction}",
+        directions={
+            f"{name}: {direction}": score
+            for name, each in validations.items()
+            for direction, score in each.directions.items()
+        },
+    )
+
+
 def _chosen(
     measured: Evaluation, kind: str, *, has_windows: bool
 ) -> Iterable[tuple[Direction, RetrievalMetrics]]:
