@@ -44,6 +44,4 @@ def finish(started, *, timeout_s=60):
         for process in started:
             process.kill()
             process.wait()
-    return [
-        (process.returncode, *each) for process, each in zip(started, written, strict=True)
-    ]
+    return [(process.returncode, *each) for process, each in zip(started, written, strict=True)]

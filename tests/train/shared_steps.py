@@ -1,4 +1,4 @@
-"""Loss and gradient of single steps, as one of several processes or alone: `shared_steps.py OUT`."""
+"""Loss and gradient of single steps: `shared_steps.py OUT`, alone or as one of several."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ import torch
 from jointspace.batch import ACTION, TEXT, VISION, Batch, ModalityInput
 from jointspace.config import LossConfig
 from jointspace.train.distributed import processes
-from jointspace.train.gather import share_weights
+from jointspace.train.gather import gather_rows, share_weights
 from jointspace.train.gradients import step_gradients
 from jointspace.train.launch import read_place
 from tests.train.toy import toy_batch, toy_model
@@ -37,7 +37,9 @@ def rows_of(case, *, num_rows):
         valid = each.valid.copy()
         valid[number::5] = False
         inputs[modality] = ModalityInput(each.values, valid, each.time_s)
-    return Batch(inputs, batch.rows)
+    # Rows of an episode neither lie together nor come in order.
+    episode = np.random.default_rng(num_rows).integers(0, 5, num_rows)
+    return Batch(inputs, replace(batch.rows, episode=episode))
 
 
 def part_of(batch, rows):
@@ -70,7 +72,19 @@ def gradients(team):
     return found
 
 
+def gathered(team):
+    """Returns what a process that weighs all rows in its own way gets as gradient of its own."""
+    counts = [rank + 1 for rank in range(team.place.size)]
+    rank = team.place.rank
+    local = torch.full((counts[rank], 2), float(rank), dtype=torch.float64, requires_grad=True)
+    everything = gather_rows(local, counts=counts)
+    weights = torch.arange(everything.numel()).view_as(everything) * 10.0**rank
+    (everything * weights).sum().backward()
+    return {"gathered": everything.detach().numpy(), "gathered: gradient": local.grad.numpy()}
+
+
 if __name__ == "__main__":
     place = read_place()
     with processes(place, torch.device("cpu")) as met:
-        np.savez(Path(sys.argv[1]) / f"{place.size}-{place.rank}.npz", **gradients(met))
+        found = gradients(met) | gathered(met)
+        np.savez(Path(sys.argv[1]) / f"{place.size}-{place.rank}.npz", **found)

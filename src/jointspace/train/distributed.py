@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from types import FrameType
 from typing import TypeVar, cast
 
 import torch
@@ -72,9 +74,7 @@ class Processes:
 
     def wait(self) -> None:
         """Waits until all processes are here."""
-        if self.are_many:
-            with contact():
-                dist.barrier()
+        self.any(of=False)
 
     def any(self, *, of: bool) -> bool:
         """True where it is true on any process."""
@@ -130,6 +130,7 @@ def processes(place: Place, device: torch.device) -> Iterator[Processes]:
         ConfigError: they do not meet.
         WorkerError: another process died, or this one, which does not speak for all, met a mistake.
         JointspaceError: a mistake of the user.
+        KeyboardInterrupt: SIGTERM, though all processes are alive.
         SystemExit: another process speaks.
     """
     if place.size == 1:
@@ -152,11 +153,11 @@ def processes(place: Place, device: torch.device) -> Iterator[Processes]:
         ) from error
     roll = _RollCall(PrefixStore("roll-call", store), place)
     try:
-        with roll:
+        with _termination(), roll:
             team = Processes(place)
             yield team
             team.wait()
-    except LostContactError as error:
+    except (LostContactError, _TerminatedError) as error:
         raise roll.explain() from error
     except BaseException as error:
         roll.leave(str(error) or type(error).__name__)
@@ -167,6 +168,30 @@ def processes(place: Place, device: torch.device) -> Iterator[Processes]:
         raise
     # Not after an error: it waits for what the others will never send.
     dist.destroy_process_group()
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM: `torchrun` sends it to the processes that are left when one has died."""
+
+
+@contextlib.contextmanager
+def _termination() -> Iterator[None]:
+    """Turns SIGTERM into an error, so that what happened can be told, and further ones into none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _TerminatedError
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    except BaseException:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process ends by itself
+        raise
+    signal.signal(signal.SIGTERM, previous)
 
 
 class _RollCall:
@@ -195,7 +220,10 @@ class _RollCall:
         with contextlib.suppress(RuntimeError):  # the store may be gone
             self._store.set(f"left/{self._place.rank}", message)
         if self._place.is_main and os.environ.get(_STORE_IN_TORCHRUN) != "True":
-            time.sleep(2 * LOOK_S)  # the store ends with this process: the others read it first
+            # The store ends with this process. The others notice that it hangs up, and read it first.
+            if dist.get_backend() == "gloo":
+                dist.destroy_process_group()
+            time.sleep(2 * LOOK_S)
 
     def main_left_with(self, message: str) -> bool:
         """True where rank 0 met the same mistake, and so tells it."""
@@ -210,8 +238,8 @@ class _RollCall:
         """Finds out why another process does not answer.
 
         Returns:
-            What to raise: an error that names the dead, or a silent end where another process
-            tells what happened.
+            What to raise: an error that names the dead, an interruption where all are alive, or a
+            silent end where another process tells what happened.
         """
         try:
             return self._explain()
@@ -229,7 +257,9 @@ class _RollCall:
         self.leave("")
         if told:
             return SystemExit(_EXIT_USER_MISTAKE)
-        names = " and ".join(f"rank {rank}" for rank in dead) or "another process"
+        if not dead:
+            return KeyboardInterrupt()
+        names = " and ".join(f"rank {rank}" for rank in dead)
         return WorkerError(_obituary(f"{names} of {self._place.size} processes"))
 
     def _beat(self) -> None:

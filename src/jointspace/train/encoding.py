@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from jointspace.batch import Batch, Modality
@@ -28,8 +28,8 @@ class Fusion:
     query: FusedQuery
     kept: Bool[Tensor, "row member"]
 
-    def part(self, rows: slice) -> "Fusion":
-        """Returns the same query of some of the rows."""
+    def part(self, rows: slice | Int64[Tensor, " part"]) -> "Fusion":
+        """Returns the same query of some of the rows, or of all in another order."""
         return Fusion(self.query, self.kept[rows])
 
 

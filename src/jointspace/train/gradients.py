@@ -64,7 +64,12 @@ def step_gradients(
         ids, present, counts = gather_ids(batch.rows, present)
         columns = torch.from_numpy(present).unbind(1)
         masks = dict(zip(modalities, columns, strict=True))
-    fusions = draw_fusions(model, masks, config=config, generator=generator)
+    # Rows are in the order of their episodes where processes share them, and as drawn elsewhere; the
+    # same random numbers must meet the same row.
+    order = torch.from_numpy(np.argsort(ids.episode, kind="stable"))
+    ordered = {m: mask[order] for m, mask in masks.items()}
+    drawn = draw_fusions(model, ordered, config=config, generator=generator)
+    fusions = [each.part(order.argsort()) for each in drawn]
     first = sum(counts[: processes.place.rank])
     own = [each.part(slice(first, first + len(batch))) for each in fusions]
 
