@@ -192,7 +192,7 @@ class TrainConfig:
             processes its part of the machine's cores.
         batch_size: rows of a step, of all processes together.
         chunk_rows: rows of a process that are in memory with their graph at a time (gradient
-            caching): the same loss and gradient for a third more time; 0 holds all at once.
+            caching): the same loss and gradient for half more time; 0 holds all at once.
     """
 
     num_steps: int = 600

@@ -176,7 +176,7 @@ class _TerminatedError(BaseException):
 
 @contextlib.contextmanager
 def _termination() -> Iterator[None]:
-    """Turns SIGTERM into an error, so that what happened can be told, and further ones into none."""
+    """Turns SIGTERM into an error, so that what happened can be told, and ignores further ones."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -220,7 +220,7 @@ class _RollCall:
         with contextlib.suppress(RuntimeError):  # the store may be gone
             self._store.set(f"left/{self._place.rank}", message)
         if self._place.is_main and os.environ.get(_STORE_IN_TORCHRUN) != "True":
-            # The store ends with this process. The others notice that it hangs up, and read it first.
+            # The store ends with this process: the others notice that it hangs up, and read it.
             if dist.get_backend() == "gloo":
                 dist.destroy_process_group()
             time.sleep(2 * LOOK_S)

@@ -64,7 +64,7 @@ def step_gradients(
         ids, present, counts = gather_ids(batch.rows, present)
         columns = torch.from_numpy(present).unbind(1)
         masks = dict(zip(modalities, columns, strict=True))
-    # Rows are in the order of their episodes where processes share them, and as drawn elsewhere; the
+    # Several processes have the rows in the order of their episodes, a single one as drawn; the
     # same random numbers must meet the same row.
     order = torch.from_numpy(np.argsort(ids.episode, kind="stable"))
     ordered = {m: mask[order] for m, mask in masks.items()}

@@ -105,9 +105,9 @@ class PreparedRun:
         own = share.positions(
             np.asarray([chosen.windows[i].episode for i in rows.indices.tolist()], dtype=np.int64)
         )
-        batch = chosen.batch(
-            rows.indices[own], rng=augment_generator(step, seed=self.config.seed, rows=own)
-        )
+        # Where there are fewer rows than processes, some read none, and nothing to augment.
+        rng = augment_generator(step, seed=self.config.seed, rows=own) if len(own) else None
+        batch = chosen.batch(rows.indices[own], rng=rng)
         if chosen is windows and not self.config.train.text_on_windows:
             return Batch({m: each for m, each in batch.inputs.items() if m != TEXT}, batch.rows)
         return batch
