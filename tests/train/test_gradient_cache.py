@@ -87,6 +87,8 @@ def test_half_precision_reaches_every_parameter():
     _, expected = gradients(model, batch, chunk_rows=0, precision="bf16")
     _, found = gradients(model, batch, chunk_rows=4, precision="bf16")
     assert set(found) == set(expected) == {name for name, _ in model.named_parameters()}
+    _, exact = gradients(model, batch, chunk_rows=0)
+    assert any((exact[name] != each).any() for name, each in expected.items()), "half precision"
     for parameter, gradient in expected.items():
         error = (found[parameter] - gradient).norm() / gradient.norm().clamp(min=1e-3)
         assert error < 0.05, parameter
