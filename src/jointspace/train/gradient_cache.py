@@ -25,8 +25,8 @@ def backward_in_chunks(
 
     Args:
         chunks: each encodes some rows, equally whenever it is called with equal random numbers.
-            It must enter autocast by itself: what autocast keeps of a pass without a graph would
-            cut the parameters off the second one.
+            It must enter autocast by itself: what some versions of torch keep there of a pass
+            without a graph would cut the parameters off the second one.
         finish: takes the vectors of all chunks, in order, and returns their loss, whose graph may
             reach parameters of its own, and anything else to return.
         device: where the chunks draw random numbers, beside the processor.
