@@ -11,7 +11,7 @@ import pytest
 
 from jointspace import __version__, cli
 from jointspace.commands import arguments
-from jointspace.errors import DataError, InputError
+from jointspace.errors import DataError, InputError, WorkerError
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,36 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(command, capsys, tmp_
     assert cli.main(["inspect", "somewhere", "--json"]) == 2
     expected = f"jointspace: error: {tmp_path / 'info.json'}: is empty and has two lines"
     assert one_line(capsys.readouterr()) == expected
+
+
+def test_of_several_processes_the_first_speaks(command, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    told = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        command.run = lambda _: StandIn()
+        assert cli.main(["inspect", "somewhere"]) == 0
+        command.run = raiser(DataError(tmp_path, "is empty"))
+        assert cli.main(["inspect", "somewhere"]) == 2
+        command.run = raiser(KeyboardInterrupt())
+        assert cli.main(["inspect", "somewhere"]) == 2
+        told.append(capsys.readouterr())
+    assert (told[0].out, told[0].err.count("\n")) == ("3 episodes\n", 2)
+    assert (told[1].out, told[1].err) == ("", "")
+
+
+def test_of_several_processes_any_speaks_where_it_alone_knows(command, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    command.run = raiser(WorkerError("rank 0 died"))
+    assert cli.main(["inspect", "somewhere"]) == 2
+    assert one_line(capsys.readouterr()) == "jointspace: error: rank 0 died"
+
+
+def test_the_command_line_is_a_module_too():
+    words = [sys.executable, "-m", "jointspace", "--version"]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"jointspace {__version__}\n")
 
 
 def test_a_full_disk_is_one_line_and_exit_code_2(command, capsys):

@@ -21,7 +21,14 @@ from tyro.conf import subcommand
 
 from jointspace import __version__
 from jointspace.commands import arguments
-from jointspace.errors import ConfigError, JointspaceError, MissingExtraError, did_you_mean
+from jointspace.errors import (
+    ConfigError,
+    JointspaceError,
+    MissingExtraError,
+    WorkerError,
+    did_you_mean,
+)
+from jointspace.train.launch import let_threads_sleep, speaks_for_all
 
 COMMANDS = {
     "inspect": arguments.Inspect,
@@ -81,9 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         parsed = _parse(words)
-        _print(_run(parsed), as_json=parsed.json)
+        outcome = _run(parsed)
+        if speaks_for_all():
+            _print(outcome, as_json=parsed.json)
     except KeyboardInterrupt:
         return _complain("interrupted")
+    except WorkerError as error:
+        # Of several processes the one that knows speaks, whichever it is.
+        return _complain(f"error: {error}", everywhere=True)
     except BrokenPipeError:
         # The reader of a pipe has left (`jointspace inspect ... | head`): let the interpreter flush
         # what is left to nowhere.
@@ -131,6 +143,7 @@ def _unbox(message: str) -> str:
 
 def _run(parsed: arguments.Arguments) -> Outcome:
     """Imports the command's module and runs it; what it prints goes to standard error."""
+    let_threads_sleep()
     name = next(name for name, kind in COMMANDS.items() if kind is type(parsed))
     with contextlib.redirect_stdout(sys.stderr):
         try:
@@ -169,8 +182,9 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _complain(message: str) -> int:
+def _complain(message: str, *, everywhere: bool = False) -> int:
     if os.environ.get("JOINTSPACE_DEBUG") == "1":
         traceback.print_exc()
-    print(f"jointspace: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - the one line promised
+    if everywhere or speaks_for_all():
+        print(f"jointspace: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - the one line promised
     return EXIT_USER_MISTAKE

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from jointspace.errors import ConfigError
+from jointspace.train import devices
 from jointspace.train.devices import autocast, choose_device, repeatable
+from jointspace.train.launch import Place
 
 CPU = torch.device("cpu")
 
@@ -55,3 +57,19 @@ def test_torch_is_left_as_it_was():
         torch.rand(100)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_each_of_several_processes_takes_its_own_graphics_processor(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert devices._own_device("cuda", Place(3, 4, 1, 2)) == torch.device("cuda", 1)
+    assert chosen == [1]
+    with pytest.raises(ConfigError, match="3 processes on a machine with 2 graphics processors"):
+        devices._own_device("cuda", Place(0, 3, 0, 3))
+    with pytest.raises(ConfigError, match="2 processes cannot share 'cuda:0'; wanted 'cuda'"):
+        devices._own_device("cuda:0", Place(0, 2, 0, 2))
+
+
+def test_several_processes_share_the_processor():
+    assert choose_device("cpu", place=Place(1, 2, 1, 2)) == CPU

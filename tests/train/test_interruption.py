@@ -1,4 +1,4 @@
-"""Ctrl-C becomes an event once, and an interruption the second time."""
+"""A signal becomes an event once, and an interruption the second time."""
 
 import os
 import signal
@@ -21,6 +21,20 @@ def test_the_first_ctrl_c_sets_the_event_and_the_second_interrupts():
         with pytest.raises(KeyboardInterrupt):
             press_ctrl_c()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_is_taken_as_ctrl_c():
+    with interruption() as interrupted:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupted.is_set()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_one_of_several_processes_is_not_interrupted_by_a_second_signal():
+    with interruption(patient=True) as interrupted:
+        press_ctrl_c()
+        press_ctrl_c()
+        assert interrupted.is_set()
 
 
 def test_the_handler_is_restored_after_an_error():

@@ -84,6 +84,20 @@ def test_two_runs_are_equal_bit_by_bit_and_another_seed_is_not(tmp_path, straigh
     assert not parameters_equal(straight, other), "dropout follows the seed"
 
 
+def test_training_in_chunks_is_training(tmp_path):
+    models = [
+        run(
+            tmp_path / str(chunk_rows),
+            config=configured(chunk_rows=chunk_rows),
+            model=toy_model(dropout=0.0),
+        )[0]
+        for chunk_rows in (0, 3)
+    ]
+    names = models[1].state_dict()
+    for name, value in models[0].state_dict().items():
+        torch.testing.assert_close(names[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
 def test_training_lowers_the_loss(tmp_path):
     run(tmp_path / "run", config=configured(num_steps=40, evaluate_every=100, learning_rate=0.02))
     losses = [r["loss"] for r in read_log(tmp_path / "run" / "log.jsonl")]

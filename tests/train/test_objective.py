@@ -21,7 +21,8 @@ from jointspace.config import LossConfig
 from jointspace.errors import InputError
 from jointspace.losses.contrastive import multimodal_contrastive
 from jointspace.models.tensors import to_tensors
-from jointspace.train.objective import drop_modalities, training_loss
+from jointspace.train.encoding import drop_modalities
+from jointspace.train.objective import training_loss
 from tests.train.toy import toy_batch, toy_model
 
 CONFIG = LossConfig(modality_dropout=0.0, fused_queries_per_step=0)

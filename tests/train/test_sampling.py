@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jointspace.train.sampling import augment_generator, step_rows, torch_seed
+from jointspace.train.sampling import WHOLE, Share, augment_generator, step_rows, torch_seed
 
 
 def rows(step, **changes):
@@ -56,11 +56,44 @@ def test_another_seed_gives_another_order():
 
 
 def test_augmentation_and_dropout_differ_from_step_to_step_and_repeat():
-    draws = [augment_generator(step, seed=3).random() for step in (0, 1, 0)]
+    row = np.zeros(1, dtype=np.int64)
+    draws = [augment_generator(step, seed=3, rows=row).random(1).item() for step in (0, 1, 0)]
     assert draws[0] == draws[2] != draws[1]
     seeds = [torch_seed(step, seed=3) for step in (0, 1, 0)]
     assert seeds[0] == seeds[2] != seeds[1]
     assert torch_seed(0, seed=4) != seeds[0]
+
+
+def test_each_process_drops_out_differently_and_rank_0_like_a_process_that_is_alone():
+    seeds = [torch_seed(7, seed=3, rank=rank) for rank in range(4)]
+    assert len(set(seeds)) == 4
+    alone = np.random.SeedSequence((3, 3, 7)).generate_state(1, np.uint64)[0]
+    assert seeds[0] == torch_seed(7, seed=3) == alone
+
+
+def test_processes_share_the_rows_of_a_step_evenly_and_without_overlap():
+    episodes = np.random.default_rng(0).integers(0, 6, 22)
+    shares = [Share(rank, 4).positions(episodes) for rank in range(4)]
+    assert [len(each) for each in shares] == [6, 6, 5, 5]
+    assert sorted(np.concatenate(shares)) == list(range(22))
+    ordered = episodes[np.concatenate(shares)]
+    assert (np.diff(ordered) >= 0).all()
+    assert [len(Share(rank, 4).positions(episodes[:2])) for rank in range(4)] == [1, 1, 0, 0]
+    np.testing.assert_array_equal(WHOLE.positions(episodes), np.arange(22))
+
+
+def test_a_process_reads_little_more_than_its_part_of_the_episodes():
+    episode_of_row = np.repeat(np.arange(100), 20)
+    read = [set() for _ in range(4)]
+    for step in range(100):
+        rows = step_rows(
+            step, seed=0, num_windows=2000, num_episodes=0, batch_size=128, episode_fraction=0.0
+        )
+        episodes = episode_of_row[rows.indices]
+        for rank, seen in enumerate(read):
+            seen.update(episodes[Share(rank, 4).positions(episodes)].tolist())
+    assert max(map(len, read)) < 50, "each of four owns 25; chance moves the bounds"
+    assert set.union(*read) == set(range(100))
 
 
 def test_a_single_episode_trains_by_its_windows_alone():

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jointspace.batch import ACTION, SIX_DIRECTIONS, STATE, TEXT, VISION, Direction
+from jointspace.batch import ACTION, SIX_DIRECTIONS, STATE, TEXT, VISION, Direction, RowIds
 from jointspace.config import (
     AugmentConfig,
     DataConfig,
@@ -37,6 +37,7 @@ from jointspace.models.run_folder import load_run
 from jointspace.train.checkpointing import checkpoints
 from jointspace.train.logs import read_log
 from jointspace.train.loop import train
+from jointspace.train.sampling import Share
 from jointspace.train.setup import prepare_run
 from tests.factories import write_lerobot
 
@@ -149,6 +150,25 @@ def test_a_batch_depends_on_its_step_alone(dataset_path, tmp_path):
         for modality in (VISION, TEXT, ACTION, STATE):
             np.testing.assert_array_equal(first[modality].values, second[modality].values)
     assert not list(tmp_path.iterdir()), "nothing is written before the first step"
+
+
+def test_processes_together_read_the_batch_of_one_however_it_is_augmented(dataset_path, tmp_path):
+    prepared = prepare(dataset_path, tmp_path / "run")
+    for step in range(5):
+        whole = prepared.batch_at(step)
+        order = np.argsort(whole.rows.episode, kind="stable")
+        parts = [prepared.batch_at(step, share=Share(rank, 4)) for rank in range(4)]
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        together = RowIds.concatenate(part.rows for part in parts)
+        for name in ("episode", "instruction", "start_s", "stop_s"):
+            np.testing.assert_array_equal(getattr(together, name), getattr(whole.rows, name)[order])
+        for modality in (VISION, TEXT, ACTION, STATE):
+            all_rows = whole[modality]
+            expected = iter(zip(all_rows.values[order], all_rows.valid[order], strict=True))
+            for part in parts:
+                for values, valid in zip(part[modality].values, part[modality].valid, strict=True):
+                    wanted, wanted_valid = next(expected)
+                    np.testing.assert_array_equal(values[valid], wanted[wanted_valid])
 
 
 def test_windows_can_leave_the_pairs_with_text_to_whole_episodes(dataset_path, tmp_path):

@@ -80,6 +80,7 @@ _INTERVALS: Mapping[str, str] = {
     "augment.step_noise": "[0, inf)",
     "train.num_steps": "[1, inf)",
     "train.batch_size": "[2, inf)",
+    "train.chunk_rows": "[0, inf)",
     "train.learning_rate": "(0, 10]",
     "train.weight_decay": "[0, 10]",
     "train.beta1": "[0, 1)",

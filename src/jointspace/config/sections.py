@@ -197,7 +197,11 @@ class TrainConfig:
             stops.
         precision: `bf16` runs the towers under autocast; `auto` chooses it where the processor has
             it.
-        num_threads: torch's intra-op threads; 0 leaves torch's default.
+        num_threads: torch's intra-op threads; 0 leaves torch's default, and gives each of several
+            processes its part of the machine's cores.
+        batch_size: rows of a step, of all processes together.
+        chunk_rows: rows of a process that are in memory with their graph at a time (gradient
+            caching): the same loss and gradient for half more time; 0 holds all at once.
         start_from: run folder whose weights the training starts from; empty starts anew.
         trainable: `adapters` trains the input layers, and the camera codes, of the robots that
             `start_from` has not seen, and leaves every other weight as it is.
@@ -205,6 +209,7 @@ class TrainConfig:
 
     num_steps: int = 600
     batch_size: int = 128
+    chunk_rows: int = 0
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     beta1: float = 0.9

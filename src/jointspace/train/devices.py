@@ -8,15 +8,18 @@ from typing import Literal
 import torch
 
 from jointspace.errors import ConfigError
+from jointspace.train.launch import ALONE, Place
 
 Precision = Literal["auto", "fp32", "bf16"]
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, *, place: Place = ALONE) -> torch.device:
     """Returns the device that `train.device` names.
 
     Args:
-        name: as torch names it, or `auto`: the first graphics processor, else the processor.
+        name: as torch names it, or `auto`: a graphics processor, else the processor. Several
+            processes take a graphics processor each.
+        place: of this process.
 
     Returns:
         The device.
@@ -25,7 +28,7 @@ def choose_device(name: str) -> torch.device:
         ConfigError: torch knows no such device, or this machine has none.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -34,7 +37,23 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(
             f"train.device: '{name}' cannot be used: {cause}; wanted 'auto', 'cpu' or 'cuda'"
         ) from error
-    return device
+    return device if place.size == 1 or device.type == "cpu" else _own_device(name, place)
+
+
+def _own_device(name: str, place: Place) -> torch.device:
+    """Returns the graphics processor of one of several processes, and makes it torch's own."""
+    if name != "cuda":
+        raise ConfigError(
+            f"train.device: {place.size} processes cannot share '{name}'; wanted 'cuda', of which "
+            "each takes one, or 'cpu'"
+        )
+    if place.local_size > torch.cuda.device_count():
+        raise ConfigError(
+            f"train.device: {place.local_size} processes on a machine with "
+            f"{torch.cuda.device_count()} graphics processors; start as many, or set 'cpu'"
+        )
+    torch.cuda.set_device(place.local_rank)
+    return torch.device("cuda", place.local_rank)
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:

@@ -1,4 +1,4 @@
-"""Ctrl-C during training: finish the step, write a checkpoint, stop."""
+"""Ctrl-C or SIGTERM during training: finish the step, write a checkpoint, stop."""
 
 import signal
 import threading
@@ -6,15 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What a terminal sends, and what a cluster or `torchrun` does before it kills."""
+
 
 @contextmanager
-def interruption() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C within the block into an event; the second one interrupts at once.
+def interruption(*, patient: bool = False) -> Iterator[threading.Event]:
+    """Turns the first signal within the block into an event; the second one interrupts at once.
 
     Outside the main thread, where Python delivers no signals, nothing changes.
 
+    Args:
+        patient: further signals change nothing. Of several processes each gets a Ctrl-C twice, from
+            the terminal and from `torchrun`, which also kills those that do not end in time.
+
     Yields:
-        The event, set once Ctrl-C was pressed.
+        The event, set once a signal came.
     """
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -22,12 +29,13 @@ def interruption() -> Iterator[threading.Event]:
         return
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        if requested.is_set():
+        if requested.is_set() and not patient:
             raise KeyboardInterrupt
         requested.set()
 
-    previous = signal.signal(signal.SIGINT, handle)
+    previous = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield requested
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

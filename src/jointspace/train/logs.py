@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -21,6 +21,43 @@ from jointspace.storage import write_whole
 
 Record = Mapping[str, Any]
 """One line of the log: numbers and text, and mappings of them; `step` counts the steps done."""
+
+
+@runtime_checkable
+class Log(Protocol):
+    """What a training run tells to."""
+
+    def write(self, record: Record) -> None:
+        """Adds a record."""
+        ...
+
+    def advance(self, step: int, *, loss: float) -> None:
+        """Tells that `step` steps are done."""
+        ...
+
+    def say(self, message: str) -> None:
+        """Tells a line to who watches."""
+        ...
+
+    def close(self) -> None:
+        """Ends the log."""
+        ...
+
+
+class SilentLog:
+    """The log of a process that lets another one speak: of several, rank 0 alone does."""
+
+    def write(self, record: Record) -> None:
+        """Does nothing."""
+
+    def advance(self, step: int, *, loss: float) -> None:
+        """Does nothing."""
+
+    def say(self, message: str) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
 
 
 class TrainLog:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +23,6 @@ from jointspace.models.run_folder import (
     TENSORBOARD_FOLDER,
     WEIGHTS_FILE,
 )
-from jointspace.models.tensors import to_tensors
 from jointspace.train.checkpointing import (
     TrainState,
     checkpoints,
@@ -30,12 +30,17 @@ from jointspace.train.checkpointing import (
     save_checkpoint,
 )
 from jointspace.train.devices import autocast, choose_device, repeatable
+from jointspace.train.distributed import ALONE, Processes, processes
+from jointspace.train.gather import share_weights
+from jointspace.train.gradients import step_gradients
 from jointspace.train.interruption import interruption
-from jointspace.train.logs import TrainLog
-from jointspace.train.objective import Objective, training_loss
+from jointspace.train.launch import read_place, threads_per_process
+from jointspace.train.logs import Log, SilentLog, TrainLog
+from jointspace.train.objective import Objective
 from jointspace.train.optim import build_optimizer, learning_rate_factor, set_learning_rate
-from jointspace.train.sampling import torch_seed, weights_seed
-from jointspace.train.several import prepare
+from jointspace.train.sampling import fusion_generator, torch_seed, weights_seed
+from jointspace.train.setup import PreparedRun
+from jointspace.train.several import PreparedSeveral, prepare
 from jointspace.train.validation import Validation
 
 LOG_EVERY = 10
@@ -78,7 +83,8 @@ def train(
 
     The folder holds the weights that were best on the validation split, the configuration, the
     preprocessing, the splits, a log, and checkpoints. Nothing is written there before the data set
-    has been read and the model built.
+    has been read and the model built. Where `torchrun` started several processes, they train
+    together, and come to what one process would.
 
     Args:
         config: of the run.
@@ -99,22 +105,43 @@ def train(
         StorageError: the disk is full; the last checkpoint is untouched.
         MissingExtraError: a package of an extra is not installed.
         JointspaceError: the loss stopped being a finite number.
-        KeyboardInterrupt: Ctrl-C; a checkpoint was written after the step that it met.
+        WorkerError: this is one of several processes, and another one died.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written after the step that it met.
+        SystemExit: this is one of several processes, and another one tells what went wrong.
     """
     check_config(config)
-    device = choose_device(config.train.device)
-    with repeatable(device, num_threads=config.train.num_threads):
-        run = prepare(config, data=data, out=out, resume=resume, show_progress=show_progress)
-        torch.manual_seed(weights_seed(seed=config.seed))
-        model = run.new_model().to(device)
-        run.create()
+    place = read_place()
+    device = choose_device(config.train.device, place=place)
+    num_threads = threads_per_process(place, configured=config.train.num_threads)
+    with (
+        repeatable(device, num_threads=num_threads),
+        processes(place, device) as team,
+    ):
+
+        def begin(
+            *, resume: bool, show_progress: bool
+        ) -> tuple[PreparedRun | PreparedSeveral, JointModel]:
+            run = prepare(config, data=data, out=out, resume=resume, show_progress=show_progress)
+            torch.manual_seed(weights_seed(seed=config.seed))
+            return run, run.new_model().to(device)
+
+        if team.is_main:
+            run, model = begin(resume=resume, show_progress=show_progress)
+            run.create()
+        # The others wait until pictures are decoded and the folder is written, and read both.
+        team.wait()
+        if not team.is_main:
+            run, model = begin(resume=True, show_progress=False)
+        if team.are_many:
+            share_weights(model)
         state = run_steps(
             model,
             config=config,
             folder=out,
-            batch_at=run.batch_at,
+            batch_at=partial(run.batch_at, share=team.share),
             validate=run.validate,
             show_progress=show_progress,
+            processes=team,
         )
     validated = run.validate is not None
     return TrainResult(
@@ -136,6 +163,7 @@ def run_steps(
     batch_at: Callable[[int], Batch],
     validate: Callable[[JointModel], Validation] | None,
     show_progress: bool = False,
+    processes: Processes = ALONE,
 ) -> TrainState:
     """Trains a model, from the last checkpoint in the folder or from the start.
 
@@ -143,9 +171,11 @@ def run_steps(
         model: on its device; its weights when there is no checkpoint are the initial ones.
         config: `seed`, `loss` and `train` are read.
         folder: the run folder, which must exist.
-        batch_at: step -> NumPy batch, equal whenever it is called; called from another thread.
+        batch_at: step -> NumPy batch, equal whenever it is called; called from another thread. Of
+            several processes each is given its own rows.
         validate: measures the model; None keeps the latest weights instead of the best.
         show_progress: tell on standard error how far it is.
+        processes: which of several processes this one is; rank 0 alone validates and writes.
 
     Returns:
         Where the run stands at its end.
@@ -154,7 +184,7 @@ def run_steps(
         StorageError: something could not be written.
         RunFolderError: the checkpoint is of another model or version.
         JointspaceError: the loss stopped being a finite number.
-        KeyboardInterrupt: Ctrl-C, after a checkpoint was written.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     settings = config.train
     optimizer = build_optimizer(
@@ -170,13 +200,15 @@ def run_steps(
         state = load_checkpoint(earlier[-1], model=model, optimizer=optimizer)
     if state.done:
         return state
-    log = TrainLog(
-        folder / LOG_FILE,
-        tensorboard_folder=folder / TENSORBOARD_FOLDER,
-        num_steps=settings.num_steps,
-        first_step=state.step,
-        show_progress=show_progress,
-    )
+    log: Log = SilentLog()
+    if processes.is_main:
+        log = TrainLog(
+            folder / LOG_FILE,
+            tensorboard_folder=folder / TENSORBOARD_FOLDER,
+            num_steps=settings.num_steps,
+            first_step=state.step,
+            show_progress=show_progress,
+        )
     steps = _Steps(
         model,
         optimizer=optimizer,
@@ -185,16 +217,20 @@ def run_steps(
         validate=validate,
         log=log,
         state=state,
+        processes=processes,
     )
     try:
-        with interruption() as interrupted, ThreadPoolExecutor(max_workers=1) as loader:
+        with (
+            interruption(patient=processes.are_many) as interrupted,
+            ThreadPoolExecutor(max_workers=1) as loader,
+        ):
             upcoming = loader.submit(batch_at, state.step)
             while not steps.state.done:
                 batch = upcoming.result()
                 if steps.state.step + 1 < settings.num_steps:
                     upcoming = loader.submit(batch_at, steps.state.step + 1)
                 steps.take(batch)
-                if interrupted.is_set() and not steps.state.done:
+                if processes.any(of=interrupted.is_set()) and not steps.state.done:
                     steps.checkpoint()
                     log.say(f"interrupted after step {steps.state.step}; --resume continues here")
                     raise KeyboardInterrupt
@@ -214,8 +250,9 @@ class _Steps:
         config: RunConfig,
         folder: Path,
         validate: Callable[[JointModel], Validation] | None,
-        log: TrainLog,
+        log: Log,
         state: TrainState,
+        processes: Processes,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
@@ -225,6 +262,7 @@ class _Steps:
         self._log = log
         self._device = next(model.parameters()).device
         self._started = time.monotonic()
+        self._processes = processes
         self.state = state
 
     def take(self, batch: Batch) -> None:
@@ -234,14 +272,19 @@ class _Steps:
             step, num_steps=settings.num_steps, warmup_steps=settings.warmup_steps
         )
         set_learning_rate(self._optimizer, learning_rate)
-        torch.manual_seed(torch_seed(step, seed=self._config.seed))
+        seed, rank = self._config.seed, self._processes.place.rank
+        torch.manual_seed(torch_seed(step, seed=seed, rank=rank))
         self._model.train()
-        with autocast(settings.precision, self._device):
-            objective = training_loss(
-                self._model, _aligned(batch, self._device), config=self._config.loss
-            )
         self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(objective.total)
+        objective = step_gradients(
+            self._model,
+            batch,
+            config=self._config.loss,
+            generator=fusion_generator(step, seed=seed),
+            autocast=partial(autocast, settings.precision, self._device),
+            chunk_rows=settings.chunk_rows,
+            processes=self._processes,
+        )
         gradient_norm = torch.nn.utils.clip_grad_norm_(
             self._model.parameters(), settings.clip_norm
         ).item()
@@ -260,7 +303,9 @@ class _Steps:
             self._evaluate(settings)
 
     def checkpoint(self) -> None:
-        """Writes a checkpoint of this very step."""
+        """Writes a checkpoint of this very step; every process may be asked, rank 0 writes."""
+        if not self._processes.is_main:
+            return
         save_checkpoint(
             self._folder / CHECKPOINT_FOLDER,
             model=self._model,
@@ -270,6 +315,11 @@ class _Steps:
 
     def _evaluate(self, settings: TrainConfig) -> None:
         """Measures the model, keeps it if it is the best so far, and writes a checkpoint."""
+        self.state = self._processes.from_main(lambda: self._judged(settings))
+        self.checkpoint()
+
+    def _judged(self, settings: TrainConfig) -> TrainState:
+        """Returns where the run stands once the model is measured; writes it if it is the best."""
         state, better = self.state, True
         if self._validate is not None:
             result = self._validate(self._model)
@@ -289,8 +339,7 @@ class _Steps:
                 self._model, self._folder / WEIGHTS_FILE, metadata={"step": str(state.step)}
             )
         out_of_patience = 0 < settings.patience <= state.num_worse
-        self.state = replace(state, done=out_of_patience or state.step == settings.num_steps)
-        self.checkpoint()
+        return replace(state, done=out_of_patience or state.step == settings.num_steps)
 
     def _record(
         self, objective: Objective, learning_rate: float, gradient_norm: float
@@ -310,12 +359,3 @@ class _Steps:
                 if d.query < d.target
             },
         }
-
-
-def _aligned(batch: Batch, device: torch.device) -> Batch:
-    """Returns the batch on the device, in memory that torch allocated.
-
-    Sums may depend on how an array lies in memory, and NumPy promises less there than torch does;
-    a run that is continued must not.
-    """
-    return to_tensors(batch, device=device).map(torch.clone)

@@ -1,6 +1,6 @@
 """What training minimises: the loss of every pair of modalities, and that of the fused queries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,8 @@ from jointspace.config import LossConfig
 from jointspace.errors import InputError
 from jointspace.losses.contrastive import multimodal_contrastive
 from jointspace.losses.triplet import multimodal_triplet
-from jointspace.models.joint import JointModel, JointOutput
+from jointspace.models.joint import JointModel
+from jointspace.train.encoding import Fusion, common_modalities, draw_fusions, encode_rows
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,21 @@ class Objective:
     fused: Mapping[Direction, Float[Tensor, ""]]
 
 
-def training_loss(model: JointModel, batch: Batch, *, config: LossConfig) -> Objective:
+def training_loss(
+    model: JointModel,
+    batch: Batch,
+    *,
+    config: LossConfig,
+    generator: torch.Generator | None = None,
+) -> Objective:
     """Computes the loss of a batch.
 
     Args:
-        model: in training mode; torch's random numbers decide dropout and modality dropout.
+        model: in training mode; torch's random numbers decide dropout.
         batch: of tensors, with at least two modalities that two rows have in common.
         config: kind of loss, and the weight of fused queries.
+        generator: decides which fused queries are trained, and modality dropout; None takes torch's
+            own random numbers.
 
     Returns:
         The loss with its graph.
@@ -49,64 +58,65 @@ def training_loss(model: JointModel, batch: Batch, *, config: LossConfig) -> Obj
         no loss at all. Here every fused query learns to retrieve the modality that it lacks, from
         a random part of its modalities (modality dropout, Neverova et al. 2016).
     """
-    output = model(batch)
-    pairs = _pair_losses(model, output.embeddings, output.present, batch.rows, config)
+    modalities = common_modalities(model, batch)
+    present = {m: batch[m].present for m in modalities}
+    fusions = draw_fusions(model, present, config=config, generator=generator)
+    vectors = encode_rows(model, batch, modalities=modalities, fusions=fusions)
+    return loss_of_vectors(
+        model, vectors, batch.rows, present=present, fusions=fusions, config=config
+    )
+
+
+def loss_of_vectors(
+    model: JointModel,
+    vectors: Float[Tensor, "row vector dim"],
+    rows: RowIds,
+    *,
+    present: Mapping[Modality, Bool[Tensor, " row"]],
+    fusions: Sequence[Fusion],
+    config: LossConfig,
+) -> Objective:
+    """Computes the loss of rows that are encoded.
+
+    Args:
+        model: its temperatures are read.
+        vectors: from `encoding.encode_rows`, in the order of `present` and then of `fusions`.
+        rows: ids of the rows.
+        present: rows that have each modality.
+        fusions: the fused queries.
+        config: kind of loss, and the weight of fused queries.
+
+    Returns:
+        The loss with its graph.
+
+    Raises:
+        InputError: no two modalities can be compared.
+    """
+    each = vectors.unbind(1)
+    embeddings = dict(zip(present, each[: len(present)], strict=True))
+    here = {m: mask.to(vectors.device) for m, mask in present.items()}
+    pairs = _pair_losses(model, embeddings, here, rows, config)
     if not pairs:
         raise InputError(
-            f"training: no two of {', '.join(output.embeddings)} are both present in two rows; "
+            f"training: no two of {', '.join(embeddings)} are both present in two rows; "
             "there is nothing to align"
         )
     total = torch.stack(list(pairs.values())).mean()
     fused: dict[Direction, Tensor] = {}
-    if config.fused_weight > 0:
-        fused = _fused_losses(model, output, batch.rows, config)
-        if fused:
-            total = total + config.fused_weight * torch.stack(list(fused.values())).mean()
-    return Objective(total, pairs, fused)
-
-
-def drop_modalities(
-    present: Bool[Tensor, "row modality"], *, probability: float
-) -> Bool[Tensor, "row modality"]:
-    """Hides modalities at random, but never the last one that a row has.
-
-    Args:
-        present: modalities that each row has.
-        probability: of each to be hidden.
-
-    Returns:
-        What is left; a row that has any modality keeps at least one.
-    """
-    draw = torch.rand(present.shape, device=present.device).masked_fill(~present, -1.0)
-    kept = draw >= probability
-    last = torch.nn.functional.one_hot(draw.argmax(1), present.shape[1]).bool() & present
-    return (kept & present) | (last & ~kept.any(1, keepdim=True))
-
-
-def _fused_losses(
-    model: JointModel, output: JointOutput, rows: RowIds, config: LossConfig
-) -> dict[Direction, Tensor]:
-    losses: dict[Direction, Tensor] = {}
-    here = set(output.features)
-    possible = [q for q in model.fused_queries if here.issuperset((*q.members, q.target))]
-    # The same in expectation as all of them, at a part of the cost: all were half of a step's time.
-    drawn = torch.randperm(len(possible))[: config.fused_queries_per_step or None].tolist()
-    for query in (possible[i] for i in sorted(drawn)):
-        members = query.members
-        present = torch.stack([output.present[m] for m in members], 1)
-        kept = drop_modalities(present, probability=config.modality_dropout)
-        masks = dict(zip(members, kept.unbind(1), strict=True))
-        others = torch.stack([masks[m] for m in members if m != TEXT]).any(0)
-        vectors = model.fuse(output.features, members, masks)
-        losses |= _pair_losses(
+    for fusion, query_vectors in zip(fusions, each[len(present) :], strict=True):
+        query, kept = fusion.query, fusion.kept.to(vectors.device)
+        others = [i for i, member in enumerate(query.members) if member != TEXT]
+        fused |= _pair_losses(
             model,
-            {query.name: vectors, query.target: output.embeddings[query.target]},
-            {query.name: kept.any(1), query.target: output.present[query.target]},
+            {query.name: query_vectors, query.target: embeddings[query.target]},
+            {query.name: kept.any(1), query.target: here[query.target]},
             rows,
             config,
-            text_only={query.name: ~others},
+            text_only={query.name: ~kept[:, others].any(1)},
         )
-    return losses
+    if fused:
+        total = total + config.fused_weight * torch.stack(list(fused.values())).mean()
+    return Objective(total, pairs, fused)
 
 
 def _pair_losses(

@@ -6,12 +6,15 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Int
+
+from jointspace.train.row_generator import RowGenerator
 
 RowKind = Literal["windows", "episodes"]
 
 # Independent streams of random numbers drawn from one seed.
-_WINDOW_ORDER, _EPISODE_ORDER, _AUGMENT, _TORCH, _WEIGHTS = range(5)
+_WINDOW_ORDER, _EPISODE_ORDER, _AUGMENT, _TORCH, _WEIGHTS, _FUSION = range(6)
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,41 @@ class StepRows:
 
     kind: RowKind
     indices: Int[np.ndarray, " row"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of a step's rows that one of several processes reads.
+
+    The rows of a step are taken in the order of their episodes and cut into equal parts. So every
+    process reads nearly always from the same part of the data set, whatever the step draws, and
+    which rows a step has does not depend on how many processes there are.
+
+    Attributes:
+        rank: number of the process.
+        size: how many there are; a single one reads all rows, in the order drawn.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def positions(self, episodes: Int[np.ndarray, " row"]) -> Int[np.ndarray, " part"]:
+        """Chooses the rows of this process.
+
+        Args:
+            episodes: episode of each row of the step.
+
+        Returns:
+            Positions among the rows of the step: as many for each process, one more for the first
+            ones where the number does not divide, none where there are fewer rows than processes.
+        """
+        if self.size == 1:
+            return np.arange(len(episodes))
+        return np.array_split(np.argsort(episodes, kind="stable"), self.size)[self.rank]
+
+
+WHOLE = Share()
+"""All rows of a step."""
 
 
 def step_rows(
@@ -72,19 +110,49 @@ def step_rows(
     return StepRows(kind, np.asarray(indices, dtype=np.int64))
 
 
-def augment_generator(step: int, *, seed: int) -> np.random.Generator:
-    """Returns the random numbers for the augmentation of a step's rows."""
-    return np.random.default_rng((seed, _AUGMENT, step))
+def augment_generator(
+    step: int, *, seed: int, rows: Int[np.ndarray, " row"]
+) -> np.random.Generator:
+    """Returns the random numbers for the augmentation of some of a step's rows.
+
+    Args:
+        step: the step, from 0.
+        seed: of the run.
+        rows: positions among the rows of the step; a row's numbers depend on no other row.
+
+    Returns:
+        A new generator.
+    """
+    return RowGenerator((seed, _AUGMENT, step), rows=rows)
 
 
-def torch_seed(step: int, *, seed: int) -> int:
-    """Returns the seed of torch's own random numbers (dropout) at a step."""
-    return int(np.random.SeedSequence((seed, _TORCH, step)).generate_state(1, np.uint64)[0])
+def torch_seed(step: int, *, seed: int, rank: int = 0) -> int:
+    """Returns the seed of torch's own random numbers (dropout) at a step.
+
+    Args:
+        step: the step, from 0.
+        seed: of the run.
+        rank: of the process: each drops other parts of its rows.
+
+    Returns:
+        The seed.
+    """
+    return _torch_seed(seed, _TORCH, step, rank)
+
+
+def fusion_generator(step: int, *, seed: int) -> torch.Generator:
+    """Returns the random numbers that choose a step's fused queries: the same on every process."""
+    return torch.Generator().manual_seed(_torch_seed(seed, _FUSION, step))
 
 
 def weights_seed(*, seed: int) -> int:
     """Returns the seed of the initial weights."""
-    return int(np.random.SeedSequence((seed, _WEIGHTS)).generate_state(1, np.uint64)[0])
+    return _torch_seed(seed, _WEIGHTS)
+
+
+def _torch_seed(*words: int) -> int:
+    # Zeros at the end make no difference: rank 0 draws what a process draws that is alone.
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
 
 
 @lru_cache(maxsize=4)

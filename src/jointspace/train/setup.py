@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jointspace.batch import TEXT, Batch
 from jointspace.config import RunConfig, read_config
 from jointspace.data.frames import FrameStore, prepare_frames
@@ -30,7 +32,7 @@ from jointspace.models.run_folder import (
 )
 from jointspace.progress import progress_bar
 from jointspace.train.rows import SplitRows, check_rows, recorded_sensors
-from jointspace.train.sampling import augment_generator, step_rows
+from jointspace.train.sampling import WHOLE, Share, augment_generator, step_rows
 from jointspace.train.validation import Validation, validate
 
 
@@ -94,8 +96,16 @@ class PreparedRun:
                 embodiment=self.embodiment,
             )
 
-    def batch_at(self, step: int) -> Batch:
-        """Returns the training batch of a step, whatever was asked for before."""
+    def batch_at(self, step: int, *, share: Share = WHOLE) -> Batch:
+        """Reads the training batch of a step.
+
+        Args:
+            step: the step, from 0.
+            share: which part of its rows.
+
+        Returns:
+            The same rows for the same arguments, whatever was asked for before.
+        """
         windows, episodes = self.train_windows, self.train_episodes
         rows = step_rows(
             step,
@@ -106,7 +116,12 @@ class PreparedRun:
             episode_fraction=self.config.train.episode_fraction,
         )
         chosen = episodes if windows is None or rows.kind == "episodes" else windows
-        batch = chosen.batch(rows.indices, rng=augment_generator(step, seed=self.config.seed))
+        own = share.positions(
+            np.asarray([chosen.windows[i].episode for i in rows.indices.tolist()], dtype=np.int64)
+        )
+        # Where there are fewer rows than processes, some read none, and nothing to augment.
+        rng = augment_generator(step, seed=self.config.seed, rows=own) if len(own) else None
+        batch = chosen.batch(rows.indices[own], rng=rng)
         if chosen is windows and not self.config.train.text_on_windows:
             return Batch({m: each for m, each in batch.inputs.items() if m != TEXT}, batch.rows)
         return batch

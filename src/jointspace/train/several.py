@@ -44,6 +44,7 @@ from jointspace.models.run_folder import (
 from jointspace.train.checkpointing import checkpoints
 from jointspace.train.mixing import mixture_steps
 from jointspace.train.rows import recorded_sensors
+from jointspace.train.sampling import WHOLE, Share
 from jointspace.train.setup import (
     PreparedRun,
     check_folder,
@@ -126,10 +127,18 @@ class PreparedSeveral:
             findings=self.findings,
         )
 
-    def batch_at(self, step: int) -> Batch:
-        """Returns the training batch of a step, whatever was asked for before."""
+    def batch_at(self, step: int, *, share: Share = WHOLE) -> Batch:
+        """Reads the training batch of a step.
+
+        Args:
+            step: the step, from 0.
+            share: which part of its rows.
+
+        Returns:
+            The same rows for the same arguments, whatever was asked for before.
+        """
         places, before = self._order
-        return self.runs[places[step]].batch_at(int(before[step]))
+        return self.runs[places[step]].batch_at(int(before[step]), share=share)
 
     @property
     def validate(self) -> Callable[[JointModel], Validation] | None:
