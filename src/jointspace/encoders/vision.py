@@ -133,6 +133,8 @@ class VisionEncoder(nn.Module):
         dropout: of all layers behind the convolutions.
         separable: use depthwise-separable convolutions.
         stem_stride: pixels that the first convolution steps on.
+        frame: reads one picture, in the place of a `FrameEncoder` of the sizes above; with a
+            `feature_shape`, such as `PretrainedFrameEncoder`'s, it also takes features of them.
 
     Raises:
         InputError: a size does not fit; see `FrameEncoder` and `Attention`.
@@ -150,6 +152,7 @@ class VisionEncoder(nn.Module):
         dropout: float = 0.0,
         separable: bool = False,
         stem_stride: int = 2,
+        frame: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if num_cameras < 1:
@@ -157,13 +160,17 @@ class VisionEncoder(nn.Module):
         self.image_px = image_px
         self.num_cameras = num_cameras
         self.width = width
-        self.frame = FrameEncoder(
-            image_px=image_px,
-            channels=channels,
-            width=width,
-            dropout=dropout,
-            separable=separable,
-            stem_stride=stem_stride,
+        self.frame = (
+            FrameEncoder(
+                image_px=image_px,
+                channels=channels,
+                width=width,
+                dropout=dropout,
+                separable=separable,
+                stem_stride=stem_stride,
+            )
+            if frame is None
+            else frame
         )
         self.time_codes = TimeCodes(width)
         self.camera = nn.Embedding(num_cameras, width)
@@ -182,15 +189,21 @@ class VisionEncoder(nn.Module):
                 times.
         """
         shape = tuple(inputs.values.shape)
-        side = self.image_px
-        if len(shape) != 6 or shape[3:] != (side, side, 3) or shape[2] > self.num_cameras:
+        wanted = (self.image_px, self.image_px, 3)
+        if inputs.values.is_floating_point():
+            wanted = getattr(self.frame, "feature_shape", wanted)
+        if shape[3:] != wanted or shape[2] > self.num_cameras:
             raise InputError(
-                f"vision tower: pictures have shape {shape}; wanted (batch, time, camera, {side}, "
-                f"{side}, 3) with at most {self.num_cameras} cameras"
+                f"vision tower: pictures have shape {shape}; wanted (batch, time, camera, "
+                f"{', '.join(map(str, wanted))}) with at most {self.num_cameras} cameras"
             )
         rows, num_times, num_cameras = shape[:3]
         valid = inputs.valid.flatten(1)
-        frames = self.frame(inputs.values.flatten(0, 2)).view(rows, num_times, num_cameras, -1)
+        values = inputs.values
+        if len(shape) == 5:
+            # NaN in what is masked would reach the gradients of whatever reads it.
+            values = values.masked_fill(~inputs.valid[..., None, None], 0.0)
+        frames = self.frame(values.flatten(0, 2)).view(rows, num_times, num_cameras, -1)
         codes = self.time_codes(step_times(inputs, tower="vision tower"), inputs.valid.any(2))
         cameras = self.camera.weight[:num_cameras]
         tokens = hide((frames + codes[:, :, None] + cameras).flatten(1, 2), valid)
