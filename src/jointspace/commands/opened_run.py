@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore, prepare_frames
 from jointspace.data.open import open_dataset
 from jointspace.data.schema import RobotDataset
 from jointspace.models.embed import TorchEmbedder
+from jointspace.models.feature_cache import remember_texts, vision_features
 from jointspace.models.run_folder import Run, load_run
 from jointspace.progress import progress_bar
 from jointspace.train.devices import choose_device
@@ -21,12 +23,14 @@ class OpenedRun:
         embedder: its model, on the device that its configuration names.
         dataset: the usable episodes.
         store: their pictures; None where the model sees none.
+        seen: what its rows are cut from: the pictures, or features of them where it caches these.
     """
 
     run: Run
     embedder: TorchEmbedder
     dataset: RobotDataset
     store: FrameStore | None
+    seen: FrameStore | FeatureStore | None
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -48,12 +52,14 @@ def open_run(folder: Path, *, data: Path) -> OpenedRun:
         RunFolderError: the folder holds no run that can be used.
         DataError: the data set cannot be read.
         InputError: the data set lacks a camera of the run.
-        StorageError: the picture cache cannot be written.
+        StorageError: a cache of pictures or features cannot be written.
     """
     run = load_run(folder)
     preprocessor = run.preprocessor
     dataset = open_dataset(data)
-    store = None
+    device = choose_device(run.config.train.device)
+    store: FrameStore | None = None
+    seen: FrameStore | FeatureStore | None = None
     if preprocessor.cameras:
         with progress_bar("decoding") as report:
             dataset, store = prepare_frames(
@@ -62,5 +68,8 @@ def open_run(folder: Path, *, data: Path) -> OpenedRun:
                 cameras=preprocessor.cameras,
                 progress=report,
             )
-    embedder = TorchEmbedder(run.model, device=choose_device(run.config.train.device))
-    return OpenedRun(run, embedder, dataset, store)
+        with progress_bar("reading pictures") as report:
+            seen = vision_features(run.config, store, device=device, progress=report)
+    embedder = TorchEmbedder(run.model, device=device)
+    remember_texts(run.model, preprocessor.tokenizer, dataset.instructions)
+    return OpenedRun(run, embedder, dataset, store, seen)

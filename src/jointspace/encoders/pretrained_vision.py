@@ -65,8 +65,8 @@ class PretrainedFrameEncoder(nn.Module):
         super().__init__()
         network = load_network(pretrained, part="vision", local_files_only=local_files_only)
         mean, deviation, native_px = _normalisation(pretrained, local_files_only=local_files_only)
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("deviation", deviation, persistent=False)
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
         reader = _GridReader(
             network, image_px=image_px, native_px=native_px, grid=grid, source=pretrained
         )
@@ -87,6 +87,13 @@ class PretrainedFrameEncoder(nn.Module):
         self.out = nn.Sequential(
             nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width)
         )
+
+    @property
+    def feature_name(self) -> str:
+        """Names all that features of a picture depend on: weights, normalisation and grid."""
+        numbers = [*self.mean.tolist(), *self.deviation.tolist()]
+        weights = bytes(self.backbone.fingerprint.tolist()).hex()
+        return f"{weights} {self.grid} {' '.join(map(repr, numbers))}"
 
     def features(
         self, pictures: Shaped[Tensor, "picture height width 3"]

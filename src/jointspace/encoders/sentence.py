@@ -74,6 +74,13 @@ class SentenceEncoder(nn.Module):
         self.register_buffer("known_pooled", nothing[:, 0], persistent=False)
 
     @property
+    def feature_name(self) -> str:
+        """Names all that features of a text depend on: weights, pooling and normalisation."""
+        network = self.backbone.network
+        weights = bytes(self.backbone.fingerprint.tolist()).hex()
+        return f"{weights} {network.pooling} {network.normalised}"
+
+    @property
     def num_known(self) -> int:
         """How many texts are remembered."""
         return len(self._known)

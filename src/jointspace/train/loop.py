@@ -14,6 +14,7 @@ from jointspace.config import RunConfig, TrainConfig, check_config
 from jointspace.data.schema import Finding
 from jointspace.errors import JointspaceError
 from jointspace.models.checkpoint import save_weights
+from jointspace.models.feature_cache import remember_texts
 from jointspace.models.joint import JointModel
 from jointspace.models.run_folder import (
     CHECKPOINT_FOLDER,
@@ -107,6 +108,7 @@ def train(
         run = prepare_run(config, data=data, out=out, resume=resume, show_progress=show_progress)
         torch.manual_seed(weights_seed(seed=config.seed))
         model = build_run_model(config, run.preprocessor).to(device)
+        remember_texts(model, run.preprocessor.tokenizer, run.dataset.instructions)
         run.create()
         state = run_steps(
             model,

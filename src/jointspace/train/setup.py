@@ -7,6 +7,7 @@ from typing import Any
 
 from jointspace.batch import TEXT, Batch
 from jointspace.config import RunConfig, read_config
+from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore, prepare_frames
 from jointspace.data.goals import goal_findings
 from jointspace.data.open import open_dataset
@@ -17,6 +18,7 @@ from jointspace.data.split_file import load_splits
 from jointspace.data.splits import Splits, split_dataset, split_findings
 from jointspace.errors import ConfigError, RunFolderError
 from jointspace.models.embed import TorchEmbedder
+from jointspace.models.feature_cache import vision_features
 from jointspace.models.joint import JointModel
 from jointspace.models.run_folder import (
     CONFIG_FILE,
@@ -27,6 +29,7 @@ from jointspace.models.run_folder import (
     remove_stale,
 )
 from jointspace.progress import progress_bar
+from jointspace.train.devices import choose_device
 from jointspace.train.rows import SplitRows, check_rows, recorded_sensors
 from jointspace.train.sampling import augment_generator, step_rows
 from jointspace.train.validation import Validation, validate
@@ -133,6 +136,7 @@ def prepare_run(
         InputError: the data set is too small for the splits, ships none though they are asked for,
             holds failures alone, or lacks a camera or sensor.
         RunFolderError: the folder holds something that must not be overwritten.
+        StorageError: a cache of pictures or features cannot be written.
     """
     exists = _check_folder(out, config, resume=resume)
     dataset = open_dataset(data)
@@ -145,6 +149,11 @@ def prepare_run(
                 cameras=config.data.cameras,
                 progress=report,
             )
+    seen: FrameStore | FeatureStore | None = store
+    if store is not None:
+        with progress_bar("reading pictures", show=show_progress) as report:
+            device = choose_device(config.train.device)
+            seen = vision_features(config, store, device=device, progress=report)
     if exists:
         splits = load_splits(out / SPLITS_FILE, dataset, to_train=True)
         preprocessor = Preprocessor.load(out)
@@ -158,7 +167,7 @@ def prepare_run(
             sensors=recorded_sensors(config, dataset),
             discrete=_discrete(config, dataset),
         )
-    rows = SplitRows(config, dataset, store, preprocessor)
+    rows = SplitRows(config, dataset, seen, preprocessor)
     run = PreparedRun(
         config=config,
         folder=out,
@@ -177,6 +186,11 @@ def prepare_run(
             *goal_findings(dataset),
             *split_findings(dataset, splits, config=config.data),
             *rows.findings(splits.train),
+            *(
+                [Finding("note", "model.vision.cache_features", seen.size)]
+                if isinstance(seen, FeatureStore)
+                else []
+            ),
         ),
     )
     check_rows("training", run.train_windows, run.train_episodes, cure="record more episodes")
