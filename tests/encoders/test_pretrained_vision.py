@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 
 import pytest
 import torch
@@ -342,7 +343,7 @@ def test_a_finer_grid_than_the_network_has_is_refused(folders):
 def test_a_network_that_is_not_there_and_a_missing_package_are_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"no pretrained network .*wanted a folder"):
         encoder(str(tmp_path / "none"))
-    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'jointspace\[pretrained\]'"):
         encoder("anything")
 
