@@ -88,6 +88,7 @@ _INTERVALS: Mapping[str, str] = {
     "train.beta2": "[0, 1)",
     "train.warmup_steps": "[0, inf)",
     "train.clip_norm": "(0, inf)",
+    "train.pretrained_factor": "[0, 1]",
     "train.episode_fraction": "[0, 1]",
     "train.evaluate_every": "[1, inf)",
     "train.patience": "[0, inf)",

@@ -201,6 +201,8 @@ class TrainConfig:
 
     Attributes:
         episode_fraction: share of the steps whose rows are whole episodes; the others are windows.
+        pretrained_factor: what the learning rate is multiplied by for pretrained networks that are
+            trained through (`trainable`); their adapters learn at the rate of all others.
         text_on_windows: whether windows also train the pairs with text; where instructions say what
             happens in a whole episode, a window of it often does not show.
         evaluate_every: steps between evaluations on the validation split; each is followed by a
@@ -220,6 +222,7 @@ class TrainConfig:
     beta2: float = 0.98
     warmup_steps: int = 50
     clip_norm: float = 1.0
+    pretrained_factor: float = 0.02
     episode_fraction: float = 0.25
     text_on_windows: bool = True
     evaluate_every: int = 100
