@@ -21,6 +21,17 @@ VISION = {
     "dinov2 with registers": ("Dinov2WithRegisters", _VISION),
     "dinov3": ("DINOv3ViT", _VISION),
     "vit": ("ViT", _VISION),
+    "swin": (
+        "Swin",
+        {
+            "image_size": PX,
+            "patch_size": 2,
+            "embed_dim": 8,
+            "depths": [1, 1, 1],
+            "num_heads": [2] * 3,
+        }
+        | {"window_size": 4},
+    ),
     "convnext": ("ConvNext", {"depths": [1, 1], "hidden_sizes": [8, WIDTH], "num_stages": 2}),
 }
 _TEXT = {**_SIZES, "vocab_size": 24, "max_position_embeddings": 16}
@@ -31,6 +42,18 @@ TEXT = {
     "mpnet": ("MPNet", {**_TEXT, "pad_token_id": 1}),
     "clip text": ("CLIPText", {**_TEXT, **_IDS}),
     "siglip text": ("SiglipText", {**_TEXT, **_IDS, "projection_size": WIDTH}),
+    "t5": (
+        "T5",
+        {
+            "vocab_size": 24,
+            "d_model": WIDTH,
+            "d_kv": 16,
+            "d_ff": 48,
+            "num_layers": 3,
+            "num_heads": 2,
+        }
+        | {"decoder_start_token_id": 0},
+    ),
     "qwen": ("Qwen3", {**_TEXT, **_IDS, "num_key_value_heads": 2, "head_dim": 16}),
 }
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -356,3 +357,33 @@ def test_half_and_double_precision_agree(folders):
         half = vision(made).pooled
     assert (half.float() - single).norm() < 0.1 * single.norm()
     torch.testing.assert_close(vision.double()(made).pooled.float(), single, rtol=1e-3, atol=1e-4)
+
+
+class Convolutions(torch.nn.Module):
+    """A network without layers in a list, whose output has no grid when it is flat."""
+
+    def __init__(self, *, flat):
+        super().__init__()
+        self.config = SimpleNamespace(image_size=[PX, PX])
+        self.convolution = torch.nn.Conv2d(3, WIDTH, 8, stride=8)
+        self.flat = flat
+
+    def forward(self, pixel_values):
+        hidden = self.convolution(pixel_values)
+        flat = hidden.flatten(2)[..., :7].transpose(1, 2)
+        return SimpleNamespace(last_hidden_state=flat if self.flat else hidden)
+
+
+def test_networks_of_other_makes_are_read_or_refused(folders, monkeypatch):
+    made = Convolutions(flat=False)
+    monkeypatch.setattr(
+        "jointspace.encoders.pretrained_vision.load_network", lambda *_, **settings: made
+    )
+    seen = bytes_of(2)
+    features = encoder(folders["siglip"]).features(seen)
+    torch.testing.assert_close(features[:, 0], features[:, 1:].mean(1))
+    with pytest.raises(InputError, match=r"has no list of layers; wanted trainable = 'frozen' or"):
+        encoder(folders["siglip"], trainable="last-layers")
+    made.flat = True
+    with pytest.raises(InputError, match="makes 7 tokens, which are no grid; wanted a network"):
+        encoder(folders["siglip"])

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -211,6 +212,27 @@ def test_a_dense_layer_that_does_not_fit_is_refused(tmp_path):
         encoder(source)
 
 
+def test_a_hub_that_cannot_be_asked_for_the_layout_is_no_answer(folders, monkeypatch):
+    def out_of_reach(*arguments, **settings):
+        raise OSError("no connection\nto the hub")
+
+    monkeypatch.setattr("transformers.utils.hub.cached_file", out_of_reach)
+    monkeypatch.setattr(
+        "jointspace.encoders.sentence_network.load_network",
+        lambda source, **settings: transformers.BertModel.from_pretrained(folders["bert"]),
+    )
+    with pytest.raises(InputError, match=r"a file modules.json \(no connection\); load it once"):
+        encoder("owner/model")
+
+
+def test_weights_that_are_cut_off_are_refused(tmp_path):
+    source = save_text(tmp_path, "bert")
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(InputError, match="no pretrained network"):
+        encoder(source)
+
+
 def gradients(module):
     return {n for n, p in module.named_parameters() if p.grad is not None}
 
@@ -230,7 +252,7 @@ def test_the_gradient_reaches_exactly_what_is_trainable(folders, name, trainable
     (features.pooled.square().sum() + features.tokens.square().sum()).backward()
     wanted = {n for n, p in tower.named_parameters() if p.requires_grad}
     assert gradients(tower) == wanted
-    layers = {n.split("layer")[1].strip("s.").split(".")[0] for n in wanted if ".layer" in n}
+    layers = {found[1] for n in wanted if (found := re.search(r"(?:block|layers?)\.(\d)", n))}
     assert layers == ({"2"} if trainable == "last-layers" else {"0", "1", "2"})
 
 
@@ -285,7 +307,8 @@ def test_a_network_that_is_trained_remembers_nothing(folders):
 
 def test_the_longest_text_leaves_out_positions_that_are_never_used(folders):
     longest = {name: encoder(folders[name]).max_tokens for name in TEXT}
-    assert longest == {name: 14 if name in {"roberta", "mpnet"} else 16 for name in TEXT}
+    others = {"roberta": 14, "mpnet": 14, "t5": 512}
+    assert longest == {name: others.get(name, 16) for name in TEXT}
     with pytest.raises(InputError, match="at most 14 tokens"):
         encoder(folders["mpnet"])(ids_of([3] * 15))
     assert encoder(folders["mpnet"])(ids_of([3] * 14)).pooled.isfinite().all()

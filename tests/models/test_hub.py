@@ -200,13 +200,13 @@ def test_the_card_states_what_was_measured_and_what_was_not(run_folder, tmp_path
 
 
 def test_the_card_of_a_run_that_nobody_measured_says_so(run_folder, tmp_path):
-    space = dataclasses.replace(JointSpace.of_run(run_folder), datasets=("my own data",))
+    space = dataclasses.replace(JointSpace.of_run(run_folder), datasets=("my_data",))
     top, text = header(space.save_pretrained(tmp_path / "space"))
     assert "Nothing was measured. `jointspace evaluate RUN" in text
     assert "licence: not stated" in text
-    assert "trained on: my own data" in text
+    assert "trained on: my_data" in text
     assert top["license"] == "unknown"
-    assert not {"metrics", "model-index", "datasets"} & set(top)  # no id of the hub has blanks
+    assert not {"metrics", "model-index", "datasets"} & set(top)  # a folder's name is no id
     assert not (tmp_path / "space" / "metrics.json").exists()
 
 
@@ -279,7 +279,9 @@ def test_what_was_pushed_is_opened_by_its_id(run_folder, hub):
     space = JointSpace.of_run(measured(run_folder))
     assert space.push_to_hub("owner/space", private=True) == "hub/owner/space/commit/1"
     assert hub.repositories == {"owner/space": True}
-    assert header(hub.folder / "owner/space")[0]["model-index"][0]["name"] == "space"
+    top, text = header(hub.folder / "owner/space")
+    assert top["model-index"][0]["name"] == "space"
+    assert 'JointSpace.from_pretrained("owner/space")' in text
     found = JointSpace.from_pretrained("owner/space", revision="main")
     np.testing.assert_array_equal(vectors(found)[TEXT], vectors(space)[TEXT])
     assert found.metrics["splits"] == METRICS["splits"]

@@ -129,6 +129,7 @@ def load_network(
     """
     try:
         import transformers  # noqa: PLC0415 -- an extra, slow to import
+        from safetensors import SafetensorError  # noqa: PLC0415 -- as above
     except ImportError as error:
         raise MissingExtraError("transformers", EXTRA) from error
     tower = f"{part} tower"
@@ -141,7 +142,7 @@ def load_network(
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{tower}: no pretrained network '{source}' ({cause}); "
@@ -175,7 +176,7 @@ def read_json_file(source: str, name: str, *, local_files_only: bool = False) ->
         Its content; None where there is no such file.
 
     Raises:
-        InputError: the file is no JSON.
+        InputError: the file is no JSON, or the hub cannot be asked whether there is one.
     """
     path = find_file(source, name, local_files_only=local_files_only)
     if path is None:
@@ -187,17 +188,26 @@ def read_json_file(source: str, name: str, *, local_files_only: bool = False) ->
 
 
 def find_file(source: str, name: str, *, local_files_only: bool = False) -> str | None:
-    """Returns the path of a file of a pretrained network on this machine; None if there is none."""
+    """Returns the path of a file of a pretrained network on this machine; None if there is none.
+
+    Raises:
+        InputError: the hub cannot be asked whether there is one. To take it for missing would make
+            another network of the same weights.
+    """
     from transformers.utils.hub import cached_file  # noqa: PLC0415 -- an extra
 
-    path = cached_file(
-        source,
-        name,
-        local_files_only=local_files_only,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    try:
+        path = cached_file(
+            source,
+            name,
+            local_files_only=local_files_only,
+            _raise_exceptions_for_missing_entries=False,
+        )
+    except OSError as error:
+        raise InputError(
+            f"'{source}': cannot tell whether it has a file {name} "
+            f"({str(error).strip().splitlines()[0]}); load it once with a connection to the hub"
+        ) from error
     return None if path is None else str(path)
 
 

@@ -155,7 +155,7 @@ class JointSpace:
 
         Args:
             folder: made if it is missing; files of an earlier space are replaced.
-            name: of the model, in the card; the folder's name by default.
+            name: of the model, in the card, or its id on the hub; the folder's name by default.
 
         Returns:
             The folder.
@@ -235,7 +235,7 @@ class JointSpace:
         refusals: tuple[Any, ...] = (OSError, ValueError, HfHubHTTPError.__bases__[0])
         api = HfApi(library_name="jointspace", library_version=__version__)
         with tempfile.TemporaryDirectory() as aside:
-            folder = self.save_pretrained(Path(aside) / "space", name=repo_id.rpartition("/")[2])
+            folder = self.save_pretrained(Path(aside) / "space", name=repo_id)
             try:
                 api.create_repo(repo_id, private=private, exist_ok=True)
                 done = api.upload_folder(

@@ -50,7 +50,7 @@ def model_card(
     named.
 
     Args:
-        name: of the model.
+        name: of the model, or its id on the hub.
         config: what it was trained with.
         modalities: what it embeds.
         cameras: names of its cameras.
@@ -68,7 +68,7 @@ def model_card(
         "pipeline_tag": "robotics",
         "tags": ["jointspace", "robotics", "embeddings", "contrastive-learning", config.model.name],
     }
-    on_hub = [each for each in datasets if _HUB_NAME.fullmatch(each)]
+    on_hub = [each for each in datasets if "/" in each and _HUB_NAME.fullmatch(each)]
     if on_hub:
         header["datasets"] = on_hub
     base = _base_models(config)
@@ -76,7 +76,9 @@ def model_card(
         header["base_model"] = base
     if splits:
         header["metrics"] = list(_COLUMNS)
-        header["model-index"] = [{"name": name, "results": _results(splits, datasets)}]
+        header["model-index"] = [
+            {"name": name.rpartition("/")[2], "results": _results(splits, datasets)}
+        ]
     return "\n".join(
         [
             "---",
