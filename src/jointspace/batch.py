@@ -58,7 +58,8 @@ class ModalityInput:
     """One modality of a batch: padded values, and beside them what is real and when it happened.
 
     Attributes:
-        values: `vision`: uint8 RGB frames "batch time camera height width 3". `text`: token ids
+        values: `vision`: uint8 RGB frames "batch time camera height width 3", or a frozen network's
+            features of them, "batch time camera token channel". `text`: token ids
             "batch time". Continuous actions, state and other sensors: "batch time channel",
             normalised. Discrete action sequences: integer ids "batch time". Masked entries hold
             zeros, and no tower may depend on them.

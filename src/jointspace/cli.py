@@ -35,6 +35,8 @@ COMMANDS = {
     "train": arguments.Train,
     "evaluate": arguments.Evaluate,
     "embed": arguments.Embed,
+    "save": arguments.Save,
+    "push": arguments.Push,
     "simulate": arguments.Simulate,
     "rollout": arguments.Rollout,
     "demo": arguments.Demo,
@@ -45,6 +47,8 @@ _Command = (
     | Annotated[arguments.Train, subcommand("train")]
     | Annotated[arguments.Evaluate, subcommand("evaluate")]
     | Annotated[arguments.Embed, subcommand("embed")]
+    | Annotated[arguments.Save, subcommand("save")]
+    | Annotated[arguments.Push, subcommand("push")]
     | Annotated[arguments.Simulate, subcommand("simulate")]
     | Annotated[arguments.Rollout, subcommand("rollout")]
     | Annotated[arguments.Demo, subcommand("demo")]

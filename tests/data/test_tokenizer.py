@@ -227,5 +227,5 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
 
 def test_a_missing_package_names_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'jointspace\[text\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'jointspace\[pretrained\]'"):
         HubTokenizer("{}", max_tokens=6)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from jointspace.batch import TEXT, VISION
+from jointspace.encoders.pretrained import PretrainedNetwork
 from jointspace.models.joint import JointModel
 from jointspace.train.optim import (
     build_optimizer,
@@ -103,3 +104,36 @@ def test_every_group_follows_the_learning_rate():
     assert [group["lr"] for group in optimizer.param_groups] == [0.03, 0.03]
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
+
+
+def test_pretrained_networks_learn_at_their_own_rate():
+    network = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])})
+    pretrained = PretrainedNetwork(
+        network,
+        source="here",
+        tower="text tower",
+        trainable="last-layers",
+        num_trainable_layers=1,
+        probe=lambda each: each["layers"][1](each["layers"][0](torch.ones(1, 2))),
+    )
+    model = nn.ModuleDict({"backbone": pretrained, "adapter": nn.Linear(2, 2)})
+    optimizer = build_optimizer(
+        model,
+        learning_rate=0.1,
+        weight_decay=0.5,
+        beta1=0.8,
+        beta2=0.9,
+        pretrained_factor=0.02,
+    )
+    found = {
+        group["name"]: (len(group["params"]), group["weight_decay"], group["lr"])
+        for group in optimizer.param_groups
+    }
+    assert found == {
+        "decayed": (1, 0.5, 0.1),
+        "others": (1, 0.0, 0.1),
+        "pretrained decayed": (1, 0.5, 0.002),
+        "pretrained others": (1, 0.0, 0.002),
+    }
+    set_learning_rate(optimizer, 0.05)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05, 0.001, 0.001]

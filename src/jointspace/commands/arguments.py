@@ -80,6 +80,42 @@ class Embed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Save:
+    """Take the trained space out of a run folder: weights, preprocessing and a model card."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Run folder of a training; measured by `evaluate` first, its numbers go into the card."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """Folder to write; `JointSpace.from_pretrained` opens it."""
+    license: str | None = None
+    """Under which licence it is given away, in the hub's spelling: apache-2.0, cc-by-4.0, ..."""
+    dataset: Annotated[tuple[str, ...], arg(metavar="ID ...")] = ()
+    """What it was trained on, as ids on the hub; the name of the data set's folder by default."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    """Upload the trained space of a run folder to the hub, with its model card."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Run folder of a training, or a folder that `save` wrote."""
+    id: Annotated[Positional[str], arg(metavar="OWNER/NAME")]
+    """Id of the model on the hub; made if it is missing. Log in first: `hf auth login`."""
+    private: Flag = False
+    """Make the model private, if it is made."""
+    revision: str | None = None
+    """Branch to upload to; the main one by default."""
+    license: str | None = None
+    """Under which licence it is given away, in the hub's spelling: apache-2.0, cc-by-4.0, ..."""
+    dataset: Annotated[tuple[str, ...], arg(metavar="ID ...")] = ()
+    """What it was trained on, as ids on the hub; the name of the data set's folder by default."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Simulate:
     """Make a LeRobot data set of expert episodes on the simulated tabletop."""
 
@@ -143,4 +179,4 @@ class Demo:
     """Print one JSON object on standard output."""
 
 
-Arguments = Inspect | Train | Evaluate | Embed | Simulate | Rollout | Demo
+Arguments = Inspect | Train | Evaluate | Embed | Save | Push | Simulate | Rollout | Demo

@@ -76,7 +76,7 @@ def run(arguments: Embed) -> Embedded:
     )
     samples = SampleSet.of_windows(
         opened.dataset,
-        opened.store,
+        opened.seen,
         opened.preprocessor,
         episodes=range(len(opened.dataset.episodes)),
     )

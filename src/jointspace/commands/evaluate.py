@@ -187,7 +187,7 @@ def _samples(
     opened: OpenedRun, positions: Sequence[int], *, candidates: int | None
 ) -> dict[str, SampleSet]:
     """The split's rows at both scales; without windows where all episodes are too short."""
-    dataset, store, preprocessor = opened.dataset, opened.store, opened.preprocessor
+    dataset, seen, preprocessor = opened.dataset, opened.seen, opened.preprocessor
     num_short = num_short_episodes(
         [episode.num_frames for episode in dataset.episodes],
         fps=dataset.info.fps,
@@ -196,19 +196,19 @@ def _samples(
     )
     samples = {}
     if num_short < len(positions):
-        windows = SampleSet.of_windows(dataset, store, preprocessor, episodes=positions)
+        windows = SampleSet.of_windows(dataset, seen, preprocessor, episodes=positions)
         if candidates is not None and len(windows) > candidates:
             generator = np.random.default_rng(_CANDIDATES_SEED)
             kept = np.sort(generator.choice(len(windows), candidates, replace=False))
             windows = SampleSet(
                 dataset,
-                store,
+                seen,
                 preprocessor,
                 [windows.windows[row] for row in kept],
                 clip_frames=preprocessor.window_frames,
             )
         samples[WINDOWS] = windows
-    samples[EPISODES] = SampleSet.of_episodes(dataset, store, preprocessor, episodes=positions)
+    samples[EPISODES] = SampleSet.of_episodes(dataset, seen, preprocessor, episodes=positions)
     return samples
 
 

@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jointspace.data.embodiments import DataSource
+from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore, prepare_frames
 from jointspace.data.open import open_dataset
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.schema import RobotDataset
 from jointspace.data.splits import Splits
 from jointspace.models.embed import TorchEmbedder
+from jointspace.models.feature_cache import remember_texts, vision_features
 from jointspace.models.run_data import RunData, choose_data
 from jointspace.models.run_folder import Run, load_run
 from jointspace.progress import progress_bar
@@ -26,6 +28,7 @@ class OpenedRun:
         embedder: its model, on the device that its configuration names.
         dataset: the usable episodes.
         store: their pictures; None where the model sees none.
+        seen: what its rows are cut from: the pictures, or features of them where it caches these.
     """
 
     run: Run
@@ -33,6 +36,7 @@ class OpenedRun:
     embedder: TorchEmbedder
     dataset: RobotDataset
     store: FrameStore | None
+    seen: FrameStore | FeatureStore | None
 
     @property
     def preprocessor(self) -> Preprocessor:
@@ -69,7 +73,7 @@ def open_run(folder: Path, *, data: Path) -> OpenedRun:
         RunFolderError: the folder holds no run that can be used.
         DataError: the data set cannot be read.
         InputError: the data set lacks a camera of the run, or is of none of its robots.
-        StorageError: the picture cache cannot be written.
+        StorageError: a cache of pictures or features cannot be written.
     """
     run = load_run(folder)
     source = DataSource.parse(data)
@@ -77,7 +81,9 @@ def open_run(folder: Path, *, data: Path) -> OpenedRun:
     own = choose_data(run.data, dataset, embodiment=source.embodiment, run=folder)
     dataset = replace(dataset, shared=own.texts)
     preprocessor = own.preprocessor
-    store = None
+    device = choose_device(run.config.train.device)
+    store: FrameStore | None = None
+    seen: FrameStore | FeatureStore | None = None
     if preprocessor.cameras:
         with progress_bar("decoding") as report:
             dataset, store = prepare_frames(
@@ -86,9 +92,8 @@ def open_run(folder: Path, *, data: Path) -> OpenedRun:
                 cameras=preprocessor.cameras,
                 progress=report,
             )
-    embedder = TorchEmbedder(
-        run.model,
-        device=choose_device(run.config.train.device),
-        only=preprocessor.modalities,
-    )
-    return OpenedRun(run, own, embedder, dataset, store)
+        with progress_bar("reading pictures") as report:
+            seen = vision_features(run.config, store, device=device, progress=report)
+    embedder = TorchEmbedder(run.model, device=device, only=preprocessor.modalities)
+    remember_texts(run.model, preprocessor.tokenizer, dataset.instructions)
+    return OpenedRun(run, own, embedder, dataset, store, seen)

@@ -49,11 +49,14 @@ _INTERVALS: Mapping[str, str] = {
     "model.vision.width": "[1, 65536]",
     "model.vision.temporal_layers": "[0, 64]",
     "model.vision.dropout": "[0, 1)",
+    "model.vision.num_trainable_layers": "[1, 1024]",
+    "model.vision.grid": "[0, 64]",
     "model.text.width": "[1, 65536]",
     "model.text.layers": "[1, 64]",
     "model.text.heads": "[1, 1024]",
     "model.text.dropout": "[0, 1)",
     "model.text.word_dropout": "[0, 1)",
+    "model.text.num_trainable_layers": "[1, 1024]",
     "model.action.width": "[1, 65536]",
     "model.action.layers": "[1, 64]",
     "model.action.heads": "[1, 1024]",
@@ -87,6 +90,7 @@ _INTERVALS: Mapping[str, str] = {
     "train.beta2": "[0, 1)",
     "train.warmup_steps": "[0, inf)",
     "train.clip_norm": "(0, inf)",
+    "train.pretrained_factor": "[0, 1]",
     "train.episode_fraction": "[0, 1]",
     "train.evaluate_every": "[1, inf)",
     "train.patience": "[0, inf)",
@@ -123,6 +127,7 @@ def _conflicts(config: RunConfig) -> Iterator[str]:
         )
     if not model.vision.channels:
         yield "model.vision.channels: got [], expected at least one layer"
+    yield from _cache_conflicts(config)
     sensors = model.sensors
     if len(set(sensors)) < len(sensors) or not {"vision", "text", "action"}.isdisjoint(sensors):
         yield (
@@ -141,3 +146,23 @@ def _conflicts(config: RunConfig) -> Iterator[str]:
                 f"model.{name}.num_actions: got {steps.num_actions}, expected the size of the "
                 f"action set, since model.{name}.tower is '{steps.tower}'"
             )
+
+
+def _cache_conflicts(config: RunConfig) -> Iterator[str]:
+    vision, augment = config.model.vision, config.augment
+    if vision.cache_features == "off":
+        return
+    got = f"model.vision.cache_features: got '{vision.cache_features}'"
+    if vision.tower != "pretrained" or vision.trainable != "frozen":
+        yield (
+            f"{got}, but model.vision.tower is '{vision.tower}' and trainable "
+            f"'{vision.trainable}'; expected 'off', since only a pretrained, frozen network makes "
+            "the same of a picture each time"
+        )
+    pixels = {name: getattr(augment, name) for name in ("shift_px", "brightness", "contrast")}
+    changed = [f"augment.{name} = {value:g}" for name, value in pixels.items() if value]
+    if changed:
+        yield (
+            f"{got}, but {' and '.join(changed)} would change pictures that are not read again; "
+            "expected augment.shift_px, brightness and contrast of 0, or 'off'"
+        )

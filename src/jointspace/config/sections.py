@@ -49,31 +49,48 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig:
-    """The vision tower: a convolutional network that keeps the grid; see `encoders/vision.py`.
+    """The vision tower: what reads one picture, and what reads the pictures of a row together.
 
     Attributes:
+        tower: `convolution` is trained from scratch and keeps the grid (`encoders/vision.py`);
+            `pretrained` is a network of `transformers` with an adapter behind it.
         channels: of the convolutions; each halves the side.
         stem_stride: how many pixels the first convolution steps on: 4 costs about half of 2.
         pooling: over the pictures of a row: `frequency` reads each camera's pictures at their
             lowest frequencies in time, `attention` averages them by a learned query.
         temporal_layers: transformer blocks over the pictures, before `attention` and fusion.
+        pretrained: folder or hub id of the pretrained network; read when `tower` is "pretrained",
+            as are the keys below. `data.image_px` must be a size that it reads.
+        trainable: what of it is trained.
+        num_trainable_layers: how many layers `last-layers` trains.
+        grid: its patches are averaged into so many cells a side; 0 reads its summary alone.
+        cache_features: keep what a frozen network makes of every picture on disk, in this type, so
+            that it reads each picture once. Pictures cannot be augmented then.
     """
 
+    tower: Literal["convolution", "pretrained"] = "convolution"
     channels: tuple[int, ...] = (16, 32, 64)
     width: int = 256
     stem_stride: Literal[2, 4] = 2
     pooling: Literal["frequency", "attention"] = "frequency"
     temporal_layers: int = 0
     dropout: float = 0.1
+    pretrained: str = "google/siglip2-base-patch16-224"
+    trainable: Literal["frozen", "last-layers", "full"] = "frozen"
+    num_trainable_layers: int = 2
+    grid: int = 4
+    cache_features: Literal["off", "float16", "float32"] = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
-    """The text tower: trained from scratch, or a frozen sentence encoder.
+    """The text tower: trained from scratch, or a pretrained sentence encoder.
 
-    `pretrained` is the folder or hub id of the frozen encoder; it is read when `tower` is
-    "sentence". `pooling` of the transformer: `attention+max` adds each channel's maximum over the
-    words, so that a rare word is not averaged away; it learns composed instructions sooner.
+    `pretrained` is the folder or hub id of the sentence encoder; it is read when `tower` is
+    "sentence", as are `trainable` (what of it is trained) and `num_trainable_layers` (how many
+    layers `last-layers` trains). `pooling` of the transformer: `attention+max` adds each channel's
+    maximum over the words, so that a rare word is not averaged away; it learns composed
+    instructions sooner.
     """
 
     tower: Literal["transformer", "sentence"] = "transformer"
@@ -84,6 +101,8 @@ class TextConfig:
     word_dropout: float = 0.15
     pooling: Literal["attention", "attention+max"] = "attention"
     pretrained: str = "sentence-transformers/all-MiniLM-L6-v2"
+    trainable: Literal["frozen", "last-layers", "full"] = "frozen"
+    num_trainable_layers: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +208,8 @@ class TrainConfig:
 
     Attributes:
         episode_fraction: share of the steps whose rows are whole episodes; the others are windows.
+        pretrained_factor: what the learning rate is multiplied by for pretrained networks that are
+            trained through (`trainable`); their adapters learn at the rate of all others.
         text_on_windows: whether windows also train the pairs with text; where instructions say what
             happens in a whole episode, a window of it often does not show.
         evaluate_every: steps between evaluations on the validation split; each is followed by a
@@ -216,6 +237,7 @@ class TrainConfig:
     beta2: float = 0.98
     warmup_steps: int = 50
     clip_norm: float = 1.0
+    pretrained_factor: float = 0.02
     episode_fraction: float = 0.25
     text_on_windows: bool = True
     evaluate_every: int = 100

@@ -138,7 +138,7 @@ def augment_batch(
     """Changes pictures, steps and words of a training batch at random; row ids stay true.
 
     Args:
-        batch: preprocessed rows.
+        batch: preprocessed rows; a frozen network's features of pictures stay as they are.
         config: how strongly; 0 switches a change off. The two jitters are not read here, since they
             choose what a row is.
         word_dropout: probability of each word to be replaced.
@@ -150,7 +150,7 @@ def augment_batch(
         A new batch; discrete actions are never changed.
     """
     inputs = dict(batch.inputs)
-    if VISION in inputs:
+    if VISION in inputs and inputs[VISION].values.dtype == np.uint8:
         inputs[VISION] = _augment_frames(inputs[VISION], config=config, rng=rng)
     if TEXT in inputs and word_dropout > 0:
         ids, valid = drop_words(

@@ -30,7 +30,8 @@ class Sample:
     Any part may be missing.
 
     Attributes:
-        frames: RGB pictures, already resized; None if there are none.
+        frames: RGB pictures, already resized, or a frozen network's features of them; None if there
+            are none.
         frames_valid: False for the pictures that a camera did not deliver; None means all are real.
         frames_time_s: seconds of each picture since the start of the span.
         text: the instruction; None if there is none. The empty text is a text.
@@ -42,7 +43,11 @@ class Sample:
         stop_s: end of the span (exclusive).
     """
 
-    frames: UInt8[np.ndarray, "picture camera px px 3"] | None = None
+    frames: (
+        UInt8[np.ndarray, "picture camera px px 3"]
+        | Float[np.ndarray, "picture camera token channel"]
+        | None
+    ) = None
     frames_valid: Bool[np.ndarray, "picture camera"] | None = None
     frames_time_s: Float[np.ndarray, " moment"] | None = None
     text: str | None = None
@@ -63,14 +68,19 @@ def collate_frames(samples: Sequence[Sample], *, image_px: int, num_cameras: int
         num_cameras: cameras of each row, in the order of the preprocessor.
 
     Returns:
-        Pictures "batch time camera height width 3"; masked ones are black.
+        Pictures "batch time camera height width 3"; masked ones are black. Where rows hold
+        features, "batch time camera token channel".
 
     Raises:
         InputError: a row's pictures have another size, number of cameras, or number of times.
     """
     longest = max((len(s.frames) for s in samples if s.frames is not None), default=0)
     shape = (len(samples), max(longest, 1), num_cameras)
-    values = np.zeros((*shape, image_px, image_px, 3), dtype=np.uint8)
+    first = next((s.frames for s in samples if s.frames is not None), None)
+    if first is None or first.dtype == np.uint8:
+        values = np.zeros((*shape, image_px, image_px, 3), dtype=np.uint8)
+    else:
+        values = np.zeros((*shape, *first.shape[2:]), dtype=first.dtype)
     valid = np.zeros(shape, dtype=np.bool_)
     time_s = np.zeros(shape[:2], dtype=np.float32)
     for row, sample in enumerate(samples):

@@ -115,6 +115,30 @@ class FrameStore:
         Raises:
             InputError: there is no such episode or camera.
         """
+        file, steps = self.place(episode_position, camera)
+        if file not in self._open:
+            self._open[file] = np.load(file, mmap_mode="r")
+        return self._open[file][steps]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the cache that hold the episodes' pictures, each once."""
+        spans = (spans[camera] for spans in self._spans for camera in self.cameras)
+        return tuple(dict.fromkeys(self._files[_source(span)] for span in spans))
+
+    def place(self, episode_position: int, camera: str) -> tuple[Path, slice]:
+        """Returns the file that holds the frames of one camera in one episode, and where in it.
+
+        Args:
+            episode_position: position in the data set's `episodes`, not the episode's index.
+            camera: one of `cameras`.
+
+        Returns:
+            The file of the cache, and the frames' place in its array.
+
+        Raises:
+            InputError: there is no such episode or camera.
+        """
         if not 0 <= episode_position < len(self._spans):
             raise InputError(
                 f"frames: no episode at position {episode_position}; there are {len(self._spans)}"
@@ -122,10 +146,7 @@ class FrameStore:
         if camera not in self.cameras:
             raise InputError(f"frames: no camera '{camera}'.{did_you_mean(camera, self.cameras)}")
         span = self._spans[episode_position][camera]
-        file = self._files[_source(span)]
-        if file not in self._open:
-            self._open[file] = np.load(file, mmap_mode="r")
-        return self._open[file][span.first_frame : span.first_frame + span.num_frames]
+        return self._files[_source(span)], slice(span.first_frame, _stop(span))
 
 
 def prepare_frames(

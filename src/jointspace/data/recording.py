@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from jointspace.batch import ACTION, Modality
+from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore
 from jointspace.data.preprocess import Preprocessor, sensor_readings
 from jointspace.data.schema import Episode
@@ -18,24 +19,26 @@ class Recording:
 
     Attributes:
         readings: the steps of every modality that the episode has, in raw units.
-        cameras: the pictures of each camera, "time px px 3"; None where the episode lacks it.
-        image_px: side of a picture.
+        cameras: the pictures of each camera, "time px px 3", or a frozen network's features of
+            them, "time token channel"; None where the episode lacks it.
     """
 
     readings: Mapping[Modality, np.ndarray]
     cameras: tuple[np.ndarray | None, ...]
-    image_px: int
 
     @staticmethod
     def of_episode(
-        episode: Episode, position: int, store: FrameStore | None, preprocessor: Preprocessor
+        episode: Episode,
+        position: int,
+        store: FrameStore | FeatureStore | None,
+        preprocessor: Preprocessor,
     ) -> "Recording":
         """Opens an episode.
 
         Args:
             episode: what was recorded.
             position: its place in the data set.
-            store: the pictures; None if there are none.
+            store: the pictures, or their features; None if there are none.
             preprocessor: names the sensors and cameras.
 
         Returns:
@@ -53,7 +56,7 @@ class Recording:
                 for camera in preprocessor.cameras
             )
         readings = {modality: each for modality, each in found.items() if each is not None}
-        return Recording(readings, cameras, preprocessor.image_px)
+        return Recording(readings, cameras)
 
     def frames(
         self, at: Int64[np.ndarray, " picture"]
@@ -64,18 +67,20 @@ class Recording:
             at: steps of the episode.
 
         Returns:
-            The pictures, "picture camera px px 3", and which of them are real, "picture camera".
-            The first is None where no camera delivered, the second where all did.
+            The pictures, "picture camera px px 3", or their features, "picture camera token
+            channel"; and which of them are real, "picture camera". The first is None where no
+            camera delivered, the second where all did.
         """
-        if not any(pictures is not None for pictures in self.cameras):
+        delivering = [pictures for pictures in self.cameras if pictures is not None]
+        if not delivering:
             return None, None
-        px = self.image_px
-        frames = np.zeros((len(at), len(self.cameras), px, px, 3), dtype=np.uint8)
+        shape = (len(at), len(self.cameras), *delivering[0].shape[1:])
+        frames = np.zeros(shape, dtype=delivering[0].dtype)
         for camera, pictures in enumerate(self.cameras):
             if pictures is not None:
                 for picture, frame in enumerate(at.tolist()):
                     frames[picture, camera] = pictures[frame]
-        if all(pictures is not None for pictures in self.cameras):
+        if len(delivering) == len(self.cameras):
             return frames, None
         delivered = np.asarray([pictures is not None for pictures in self.cameras], dtype=np.bool_)
         return frames, np.tile(delivered, (len(at), 1))

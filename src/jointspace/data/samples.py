@@ -9,6 +9,7 @@ from jointspace.batch import Batch, RowIds
 from jointspace.config import AugmentConfig
 from jointspace.data.augment import augment_batch
 from jointspace.data.collate import Sample, Steps
+from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore
 from jointspace.data.goals import goal_ids
 from jointspace.data.preprocess import Preprocessor
@@ -30,7 +31,8 @@ class SampleSet:
 
     Args:
         dataset: the usable episodes.
-        store: their pictures; None if the preprocessor has no cameras.
+        store: their pictures, or a frozen network's features of them; None if the preprocessor has
+            no cameras.
         preprocessor: what was fitted on the training split.
         windows: the rows.
         clip_frames: pictures per row: 1 is the picture at the window's start, more are spread
@@ -48,7 +50,7 @@ class SampleSet:
     def __init__(
         self,
         dataset: RobotDataset,
-        store: FrameStore | None,
+        store: FrameStore | FeatureStore | None,
         preprocessor: Preprocessor,
         windows: Sequence[Window],
         *,
@@ -102,7 +104,7 @@ class SampleSet:
     @staticmethod
     def of_windows(
         dataset: RobotDataset,
-        store: FrameStore | None,
+        store: FrameStore | FeatureStore | None,
         preprocessor: Preprocessor,
         *,
         episodes: Iterable[int],
@@ -154,7 +156,7 @@ class SampleSet:
     @staticmethod
     def of_episodes(
         dataset: RobotDataset,
-        store: FrameStore | None,
+        store: FrameStore | FeatureStore | None,
         preprocessor: Preprocessor,
         *,
         episodes: Iterable[int],

@@ -196,7 +196,7 @@ class HubTokenizer:
         try:
             import tokenizers  # noqa: PLC0415 - an extra
         except ImportError as error:
-            raise MissingExtraError("tokenizers", "text") from error
+            raise MissingExtraError("tokenizers", "pretrained") from error
         if max_tokens < 3:
             raise InputError(f"max_tokens must be at least 3 for this tokenizer, got {max_tokens}")
         try:
@@ -315,7 +315,7 @@ def _download(source: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 - comes with an extra
     except ImportError as error:
-        raise MissingExtraError("tokenizers", "text") from error
+        raise MissingExtraError("tokenizers", "pretrained") from error
     return Path(hf_hub_download(source, "tokenizer.json"))
 
 

@@ -1,18 +1,12 @@
-"""Towers for instructions: a transformer trained from scratch, and a frozen sentence encoder."""
+"""The tower for instructions that is trained from scratch; `sentence` holds the pretrained one."""
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
 from jointspace.batch import ModalityInput
-from jointspace.encoders.layers import (
-    AttentionPool,
-    TowerFeatures,
-    TransformerBlock,
-    hide,
-    masked_mean,
-)
-from jointspace.errors import InputError, MissingExtraError
+from jointspace.encoders.layers import AttentionPool, TowerFeatures, TransformerBlock, hide
+from jointspace.errors import InputError
 
 
 class TextEncoder(nn.Module):
@@ -72,7 +66,7 @@ class TextEncoder(nn.Module):
         Raises:
             InputError: the text is longer than the tower reads, or holds an unknown id.
         """
-        ids = _token_ids(inputs, vocab_size=self.vocab_size, max_tokens=self.max_tokens)
+        ids = token_ids(inputs, vocab_size=self.vocab_size, max_tokens=self.max_tokens)
         valid = inputs.valid
         tokens = hide(self.dropout(self.words(ids) + self.positions[: ids.shape[1]]), valid)
         for block in self.blocks:
@@ -85,90 +79,14 @@ class TextEncoder(nn.Module):
         return TowerFeatures(tokens, valid, pooled)
 
 
-class SentenceEncoder(nn.Module):
-    """A frozen pretrained sentence encoder with a small trained adapter behind it.
-
-    It carries to paraphrases that training never saw, where a tower trained from scratch
-    memorises templates.
-
-    Args:
-        pretrained: folder in the Hugging Face layout, or the id of a model on the hub.
-        width: of tokens and pooled vector.
-        dropout: in the adapter.
-        local_files_only: never ask the hub.
-
-    Raises:
-        InputError: there is no such model, or it cannot be read.
-        MissingExtraError: `transformers` is not installed.
-
-    Source:
-        Reimers and Gurevych 2019 (mean pooling over valid tokens); the adapter is ours.
-    """
-
-    def __init__(
-        self,
-        pretrained: str,
-        *,
-        width: int = 128,
-        dropout: float = 0.0,
-        local_files_only: bool = False,
-    ) -> None:
-        super().__init__()
-        try:
-            from transformers import AutoModel  # noqa: PLC0415 -- an extra, slow to import
-        except ImportError as error:
-            raise MissingExtraError("transformers", "text") from error
-        try:
-            self.encoder: nn.Module = AutoModel.from_pretrained(
-                pretrained, local_files_only=local_files_only, dtype=torch.float32
-            )
-        except (OSError, ValueError) as error:
-            cause = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"text tower: no sentence encoder '{pretrained}' ({cause}); "
-                "wanted a folder in the Hugging Face layout or the id of a model on the hub"
-            ) from error
-        self.encoder.requires_grad_(requires_grad=False)
-        sizes = self.encoder.config
-        self.vocab_size = int(sizes.vocab_size)
-        self.max_tokens = int(sizes.max_position_embeddings)
-        self.width = width
-        self.adapter = nn.Sequential(
-            nn.LayerNorm(sizes.hidden_size),
-            nn.Linear(sizes.hidden_size, 2 * width),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(2 * width, width),
-        )
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> "SentenceEncoder":  # noqa: FBT001, FBT002 -- of torch
-        """Sets the mode of the adapter; the frozen encoder stays in evaluation mode."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
-
-    def forward(self, inputs: ModalityInput) -> TowerFeatures:
-        """Returns one token per token id, and the adapted mean of the frozen encoder's tokens.
-
-        Raises:
-            InputError: the text is longer than the encoder reads, or holds an unknown id.
-        """
-        ids = _token_ids(inputs, vocab_size=self.vocab_size, max_tokens=self.max_tokens)
-        valid = inputs.valid
-        # A row without text would make the encoder's softmax run over nothing.
-        mask = valid | ~valid.any(1, keepdim=True)
-        with torch.no_grad():
-            hidden = self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        pooled = self.adapter(masked_mean(hidden, valid))
-        pooled = pooled.masked_fill(~valid.any(1)[:, None], 0.0)
-        return TowerFeatures(hide(self.adapter(hidden), valid), valid, pooled)
-
-
-def _token_ids(
+def token_ids(
     inputs: ModalityInput, *, vocab_size: int, max_tokens: int
 ) -> Int[Tensor, "batch time"]:
-    """Returns the ids with zeros where they are not valid."""
+    """Returns the ids with zeros where they are not valid.
+
+    Raises:
+        InputError: a text is too long, or an id is unknown.
+    """
     values = inputs.values
     if values.ndim != 2 or values.is_floating_point() or values.shape[1] > max_tokens:
         raise InputError(

@@ -147,6 +147,8 @@ class VisionEncoder(nn.Module):
         dropout: of all layers behind the convolutions.
         separable: use depthwise-separable convolutions.
         stem_stride: pixels that the first convolution steps on.
+        frame: reads one picture, in the place of a `FrameEncoder` of the sizes above; with a
+            `feature_shape`, such as `PretrainedFrameEncoder`'s, it also takes features of them.
 
     Raises:
         InputError: a size does not fit; see `FrameEncoder` and `Attention`.
@@ -165,6 +167,7 @@ class VisionEncoder(nn.Module):
         dropout: float = 0.0,
         separable: bool = False,
         stem_stride: int = 2,
+        frame: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if (num_cameras if isinstance(num_cameras, int) else max(num_cameras, default=0)) < 1:
@@ -172,13 +175,17 @@ class VisionEncoder(nn.Module):
         self.image_px = image_px
         self.num_cameras = kept_sizes(num_cameras)
         self.width = width
-        self.frame = FrameEncoder(
-            image_px=image_px,
-            channels=channels,
-            width=width,
-            dropout=dropout,
-            separable=separable,
-            stem_stride=stem_stride,
+        self.frame = (
+            FrameEncoder(
+                image_px=image_px,
+                channels=channels,
+                width=width,
+                dropout=dropout,
+                separable=separable,
+                stem_stride=stem_stride,
+            )
+            if frame is None
+            else frame
         )
         self.time_codes = TimeCodes(width)
         self.camera = per_embodiment(lambda size: _camera_codes(size, width), num_cameras)
@@ -200,16 +207,22 @@ class VisionEncoder(nn.Module):
                 times.
         """
         shape = tuple(inputs.values.shape)
-        side = self.image_px
         most = own_size(self.num_cameras, inputs, tower="vision tower")
-        if len(shape) != 6 or shape[3:] != (side, side, 3) or shape[2] > most:
+        wanted = (self.image_px, self.image_px, 3)
+        if inputs.values.is_floating_point():
+            wanted = getattr(self.frame, "feature_shape", wanted)
+        if shape[3:] != wanted or shape[2] > most:
             raise InputError(
-                f"vision tower: pictures have shape {shape}; wanted (batch, time, camera, {side}, "
-                f"{side}, 3) with at most {most} cameras"
+                f"vision tower: pictures have shape {shape}; wanted (batch, time, camera, "
+                f"{', '.join(map(str, wanted))}) with at most {most} cameras"
             )
         rows, num_times, num_cameras = shape[:3]
         valid = inputs.valid.flatten(1)
-        frames = self.frame(inputs.values.flatten(0, 2)).view(rows, num_times, num_cameras, -1)
+        values = inputs.values
+        if len(shape) == 5:
+            # NaN in what is masked would reach the gradients of whatever reads it.
+            values = values.masked_fill(~inputs.valid[..., None, None], 0.0)
+        frames = self.frame(values.flatten(0, 2)).view(rows, num_times, num_cameras, -1)
         codes = self.time_codes(step_times(inputs, tower="vision tower"), inputs.valid.any(2))
         cameras = own_module(self.camera, inputs).weight[:num_cameras]
         tokens = hide((frames + codes[:, :, None] + cameras).flatten(1, 2), valid)

@@ -6,10 +6,19 @@ from typing import TypeVar
 from torch import nn
 
 from jointspace.batch import ACTION, STATE, Modality
-from jointspace.config import DataConfig, LossConfig, ModelConfig, TextConfig, TrajectoryConfig
+from jointspace.config import (
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TextConfig,
+    TrajectoryConfig,
+    VisionConfig,
+)
 from jointspace.encoders.action import ActionSequenceEncoder, CommandEncoder, DiscreteActionEncoder
 from jointspace.encoders.embodiments import Sizes
-from jointspace.encoders.text import SentenceEncoder, TextEncoder
+from jointspace.encoders.pretrained_vision import PretrainedFrameEncoder
+from jointspace.encoders.sentence import SentenceEncoder
+from jointspace.encoders.text import TextEncoder
 from jointspace.encoders.trajectory import (
     FrequencyEncoder,
     TrajectoryConvolution,
@@ -108,10 +117,10 @@ def _efficient(
     num_cameras: Sizes,
 ) -> _Towers:
     """Half of the configured widths, and small towers alone."""
-    wanted = {"model.text.tower": "transformer"} | dict.fromkeys(
-        ("model.action.tower", "model.sensor.tower"), "frequency"
-    )
+    wanted = {"model.vision.tower": "convolution", "model.text.tower": "transformer"}
+    wanted |= dict.fromkeys(("model.action.tower", "model.sensor.tower"), "frequency")
     got = {
+        "model.vision.tower": config.vision.tower,
         "model.text.tower": config.text.tower,
         "model.action.tower": config.action.tower,
         "model.sensor.tower": config.sensor.tower,
@@ -156,7 +165,36 @@ def _steps(config: ModelConfig, channels: Mapping[Modality, Sizes]) -> dict[Moda
     return {modality: channels[modality] for modality in wanted}
 
 
+def build_frame_encoder(config: VisionConfig, *, image_px: int) -> PretrainedFrameEncoder:
+    """Builds what reads one picture in a pretrained vision tower.
+
+    Args:
+        config: of the vision tower.
+        image_px: side of the pictures.
+
+    Returns:
+        The encoder, its adapter with fresh weights.
+
+    Raises:
+        InputError: there is no such network, or it reads no such pictures.
+        MissingExtraError: `transformers` is not installed.
+    """
+    return PretrainedFrameEncoder(
+        config.pretrained,
+        image_px=image_px,
+        width=config.width,
+        grid=config.grid,
+        dropout=config.dropout,
+        trainable=config.trainable,
+        num_trainable_layers=config.num_trainable_layers,
+    )
+
+
 def _vision_tower(config: ModelConfig, data: DataConfig, num_cameras: Sizes) -> nn.Module:
+    frames: Mapping[str, Callable[[], nn.Module | None]] = {
+        "convolution": lambda: None,
+        "pretrained": lambda: build_frame_encoder(config.vision, image_px=data.image_px),
+    }
     return VisionEncoder(
         image_px=data.image_px,
         num_cameras=num_cameras,
@@ -166,6 +204,7 @@ def _vision_tower(config: ModelConfig, data: DataConfig, num_cameras: Sizes) -> 
         pooling=config.vision.pooling,
         temporal_layers=config.vision.temporal_layers,
         dropout=config.vision.dropout,
+        frame=_choose("model.vision.tower", config.vision.tower, frames)(),
     )
 
 
@@ -180,11 +219,25 @@ def _text_tower(config: TextConfig, data: DataConfig, vocab_size: int) -> nn.Mod
             dropout=config.dropout,
             max_pooling=config.pooling == "attention+max",
         ),
-        "sentence": lambda: SentenceEncoder(
-            config.pretrained, width=config.width, dropout=config.dropout
-        ),
+        "sentence": lambda: _sentence_tower(config, data),
     }
     return _choose("model.text.tower", config.tower, towers)()
+
+
+def _sentence_tower(config: TextConfig, data: DataConfig) -> SentenceEncoder:
+    tower = SentenceEncoder(
+        config.pretrained,
+        width=config.width,
+        dropout=config.dropout,
+        trainable=config.trainable,
+        num_trainable_layers=config.num_trainable_layers,
+    )
+    if data.max_tokens > tower.max_tokens:
+        raise ConfigError(
+            f"data.max_tokens is {data.max_tokens}, but '{config.pretrained}' reads at most "
+            f"{tower.max_tokens} tokens; set it to that or less"
+        )
+    return tower
 
 
 def _sensor_towers(config: ModelConfig, channels: Mapping[Modality, Sizes]) -> _Towers:

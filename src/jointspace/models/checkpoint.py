@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from jointspace.encoders.pretrained import check_fingerprints
 from jointspace.errors import RunFolderError
 from jointspace.storage import write_whole
 
@@ -20,7 +21,7 @@ _FORMAT_KEY = "jointspace_weights"
 def save_weights(
     model: nn.Module, path: Path, *, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a model's parameters and buffers.
+    """Writes a model's parameters and buffers, but none of a frozen pretrained network.
 
     Whatever happens on the way, `path` holds either what it held before or all of the new weights.
 
@@ -50,7 +51,8 @@ def load_weights(model: nn.Module, path: Path) -> dict[str, str]:
         The texts of the file's header.
 
     Raises:
-        RunFolderError: the file is missing, cut, of another version, or of another model.
+        RunFolderError: the file is missing, cut, of another version, or of another model, or the
+            frozen network that it was trained on has other weights now.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -68,6 +70,9 @@ def load_weights(model: nn.Module, path: Path) -> dict[str, str]:
             "so train again or use the version of jointspace that wrote them"
         )
     _check_fit(model.state_dict(), tensors, path)
+    difference = check_fingerprints(model, tensors)
+    if difference:
+        raise RunFolderError(f"{path}: {difference}")
     model.load_state_dict(tensors)
     return metadata
 

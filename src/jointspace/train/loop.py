@@ -193,6 +193,7 @@ def run_steps(
         weight_decay=settings.weight_decay,
         beta1=settings.beta1,
         beta2=settings.beta2,
+        pretrained_factor=settings.pretrained_factor,
     )
     state = TrainState()
     earlier = checkpoints(folder / CHECKPOINT_FOLDER)

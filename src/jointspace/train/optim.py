@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from jointspace.encoders.pretrained import PretrainedNetwork
+
 _NO_DECAY = (nn.Embedding, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
@@ -37,7 +39,13 @@ def parameter_groups(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Ten
 
 
 def build_optimizer(
-    model: nn.Module, *, learning_rate: float, weight_decay: float, beta1: float, beta2: float
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    beta1: float,
+    beta2: float,
+    pretrained_factor: float = 1.0,
 ) -> torch.optim.AdamW:
     """Returns AdamW over the trainable parameters.
 
@@ -47,17 +55,33 @@ def build_optimizer(
         weight_decay: of weight matrices and kernels; see `parameter_groups`.
         beta1: decay of the mean gradient.
         beta2: decay of the mean squared gradient.
+        pretrained_factor: what the learning rate is multiplied by for pretrained networks that are
+            trained through; at the rate of fresh weights they forget what they knew.
 
     Returns:
-        The optimiser, its groups named `decayed` and `others`.
+        The optimiser, its groups named `decayed` and `others`, and `pretrained decayed` and
+        `pretrained others` where there are such.
 
     Source:
         Loshchilov & Hutter 2019 (AdamW).
     """
     decayed, others = parameter_groups(model)
+    pretrained = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, PretrainedNetwork)
+        for parameter in module.parameters()
+    }
     groups = [
-        {"name": "decayed", "params": list(decayed.values()), "weight_decay": weight_decay},
-        {"name": "others", "params": list(others.values()), "weight_decay": 0.0},
+        {
+            "name": f"{prefix}{name}",
+            "params": [each for each in found.values() if (id(each) in pretrained) == bool(prefix)],
+            "weight_decay": decay,
+            "factor": factor,
+            "lr": factor * learning_rate,
+        }
+        for prefix, factor in (("", 1.0), ("pretrained ", pretrained_factor))
+        for name, found, decay in (("decayed", decayed, weight_decay), ("others", others, 0.0))
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=learning_rate, betas=(beta1, beta2)
@@ -85,6 +109,6 @@ def learning_rate_factor(step: int, *, num_steps: int, warmup_steps: int) -> flo
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Sets the learning rate of every group."""
+    """Sets the learning rate of every group, by its own factor."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = group["factor"] * learning_rate

@@ -2,6 +2,7 @@
 
 from jointspace.batch import STATE
 from jointspace.config import RunConfig
+from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.samples import SampleSet
@@ -50,7 +51,7 @@ class SplitRows:
     Args:
         config: of the run.
         dataset: the usable episodes.
-        store: their pictures; None where the model sees none.
+        store: their pictures, or features of them; None where the model sees none.
         preprocessor: fitted on the training split.
     """
 
@@ -58,7 +59,7 @@ class SplitRows:
         self,
         config: RunConfig,
         dataset: RobotDataset,
-        store: FrameStore | None,
+        store: FrameStore | FeatureStore | None,
         preprocessor: Preprocessor,
     ) -> None:
         self._config = config

@@ -9,6 +9,7 @@ import numpy as np
 
 from jointspace.batch import TEXT, Batch
 from jointspace.config import RunConfig, read_config
+from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore, prepare_frames
 from jointspace.data.goals import goal_findings
 from jointspace.data.open import open_dataset
@@ -19,6 +20,7 @@ from jointspace.data.split_file import load_splits
 from jointspace.data.splits import Splits, split_dataset, split_findings
 from jointspace.errors import ConfigError, RunFolderError
 from jointspace.models.embed import TorchEmbedder
+from jointspace.models.feature_cache import remember_texts, vision_features
 from jointspace.models.joint import JointModel
 from jointspace.models.run_data import DATA_FOLDER, SPLITS_FILE
 from jointspace.models.run_folder import (
@@ -31,6 +33,7 @@ from jointspace.models.run_folder import (
     remove_stale,
 )
 from jointspace.progress import progress_bar
+from jointspace.train.devices import choose_device
 from jointspace.train.rows import SplitRows, check_rows, recorded_sensors
 from jointspace.train.sampling import WHOLE, Share, augment_generator, step_rows
 from jointspace.train.validation import Validation, validate
@@ -74,8 +77,11 @@ class PreparedRun:
         Raises:
             ConfigError: the configuration does not fit the data.
             MissingExtraError: a tower needs a package that is not installed.
+            StorageError: the cache of what a frozen text tower reads cannot be written.
         """
-        return build_run_model(self.config, self.preprocessor)
+        model = build_run_model(self.config, self.preprocessor)
+        remember_texts(model, self.preprocessor.tokenizer, self.dataset.instructions)
+        return model
 
     def create(self) -> None:
         """Writes the run folder, unless it is there.
@@ -169,6 +175,7 @@ def prepare_run(
         InputError: the data set is too small for the splits, ships none though they are asked for,
             holds failures alone, or lacks a camera or sensor.
         RunFolderError: the folder holds something that must not be overwritten.
+        StorageError: a cache of pictures or features cannot be written.
     """
     exists = check_folder(out, config, resume=resume)
     if exists and read_run(out)["version"] != RUN_VERSION:
@@ -196,26 +203,30 @@ def prepare_run(
 
 def read_pictures(
     dataset: RobotDataset, config: RunConfig, *, show_progress: bool
-) -> tuple[RobotDataset, FrameStore | None]:
-    """Decodes the pictures of a data set; see `prepare_frames`.
+) -> tuple[RobotDataset, FrameStore | FeatureStore | None]:
+    """Decodes the pictures of a data set, and reads their features where those are to be cached.
 
     Args:
         dataset: from `open_dataset`.
         config: of the run.
-        show_progress: tell on standard error how far decoding is.
+        show_progress: tell on standard error how far it is.
 
     Returns:
-        The episodes that have pictures, and the pictures; None where the data set has no cameras.
+        The episodes that have pictures, and what the vision tower reads of them: see
+        `prepare_frames` and `vision_features`; None where the data set has no cameras.
     """
     if not dataset.info.cameras:
         return dataset, None
     with progress_bar("decoding", show=show_progress) as report:
-        return prepare_frames(
+        dataset, store = prepare_frames(
             dataset,
             image_px=config.data.image_px,
             cameras=config.data.cameras,
             progress=report,
         )
+    with progress_bar("reading pictures", show=show_progress) as report:
+        device = choose_device(config.train.device)
+        return dataset, vision_features(config, store, device=device, progress=report)
 
 
 def fit_preprocessor(config: RunConfig, dataset: RobotDataset, splits: Splits) -> Preprocessor:
@@ -235,7 +246,7 @@ def prepare_rows(
     *,
     folder: Path,
     exists: bool,
-    pictures: tuple[RobotDataset, FrameStore | None],
+    pictures: tuple[RobotDataset, FrameStore | FeatureStore | None],
     preprocessor: Preprocessor,
     splits: Splits,
     embodiment: str = "",
@@ -257,8 +268,8 @@ def prepare_rows(
     Raises:
         InputError: a split has a single row.
     """
-    dataset, store = pictures
-    rows = SplitRows(config, dataset, store, preprocessor)
+    dataset, seen = pictures
+    rows = SplitRows(config, dataset, seen, preprocessor)
     run = PreparedRun(
         config=config,
         folder=folder,
@@ -277,6 +288,11 @@ def prepare_rows(
             *goal_findings(dataset),
             *split_findings(dataset, splits, config=config.data),
             *rows.findings(splits.train),
+            *(
+                [Finding("note", "model.vision.cache_features", seen.size)]
+                if isinstance(seen, FeatureStore)
+                else []
+            ),
         ),
         embodiment=embodiment,
     )

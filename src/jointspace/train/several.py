@@ -27,6 +27,7 @@ from jointspace.data.split_file import num_stored_episodes
 from jointspace.data.splits import split_dataset
 from jointspace.errors import ConfigError, InputError, did_you_mean
 from jointspace.models.adapt import start_from_weights, train_adapters_alone
+from jointspace.models.feature_cache import remember_texts
 from jointspace.models.joint import JointModel
 from jointspace.models.run_data import RunData, embodiment_preprocessors, read_run_data
 from jointspace.models.run_folder import (
@@ -92,6 +93,7 @@ class PreparedSeveral:
             ConfigError: the configuration does not fit the data.
             RunFolderError: the weights to start from are of another model.
             MissingExtraError: a tower needs a package that is not installed.
+            StorageError: the cache of what a frozen text tower reads cannot be written.
         """
         trained = [each.preprocessor for each in self.runs]
         every = [*(each.preprocessor for each in self.earlier), *trained]
@@ -103,6 +105,7 @@ class PreparedSeveral:
             start_from_weights(model, weights, num_known=num_known, source=settings.start_from)
         if settings.trainable == "adapters":
             train_adapters_alone(model, embodiments={each.embodiment for each in trained})
+        remember_texts(model, trained[0].tokenizer, self.texts.instructions)
         return model
 
     def create(self) -> None:
