@@ -196,6 +196,11 @@ class Pairing:
         target = self.target.take(order[order >= num_queries] - num_queries)
         return replace(self, query=query, target=target, _made={})
 
+    @property
+    def transposed(self) -> "Pairing":
+        """The pairing with its sides exchanged."""
+        return replace(self, query=self.target, target=self.query, _made={})
+
     @cached_property
     def num_positives(self) -> tuple[Int[np.ndarray, " query"], Int[np.ndarray, " target"]]:
         """How many positives each query and each target has."""
@@ -318,9 +323,7 @@ def pair_all(
         keep = here[first] & here[second]
         if keep.sum() < 2:
             continue
-        by_goal = [
-            only.get(name, nowhere) | (TEXT in {first, second}) for name in (first, second)
-        ]
+        by_goal = [only.get(name, nowhere) | (TEXT in {first, second}) for name in (first, second)]
         # Most pairs of a batch are alike: what one has worked out serves the others.
         key = b"".join(mask.tobytes() for mask in (keep, *by_goal))
         if key not in known:

@@ -126,9 +126,7 @@ def _spread(
         add_rows(gradient, chunk.vectors, values)
 
 
-def _chunks(
-    labels: Int[np.ndarray, " member"], side: Side, device: torch.device
-) -> list[_Chunk]:
+def _chunks(labels: Int[np.ndarray, " member"], side: Side, device: torch.device) -> list[_Chunk]:
     members = np.flatnonzero(labels >= 0)
     return [_chunk(members[i : i + _CHUNK_ROWS], labels, side, device) for i in _starts(members)]
 

@@ -238,8 +238,7 @@ class TileWalk:
 
 @dataclass(frozen=True)
 class _Ranges:
-    """The least and the greatest of what each tile holds; none lies between them where it is
-    empty."""
+    """The least and the greatest of what each tile holds; reversed where it holds nothing."""
 
     low: Float[np.ndarray, " tile"]
     high: Float[np.ndarray, " tile"]

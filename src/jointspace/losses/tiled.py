@@ -1,16 +1,16 @@
 """The contrastive loss of a pair in tiles: exact, in memory that grows with the rows alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import log
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from jointspace.losses.log_sum_exp import Both, RunningMaximum, SharedShift
 from jointspace.losses.pairing import Pairing
 from jointspace.losses.positive_sums import PositiveSums
 from jointspace.losses.tile_walk import TileWalk, product_dtype
@@ -59,24 +59,26 @@ def tiled_info_nce(
         streaming log-sum-exp and their recomputation; the shared bound, both directions from one
         product, many positives as sums over groups, and ignored targets are ours.
     """
+    if not len(pairing.query) or not len(pairing.target):
+        nothing = query[:0].sum() + target[:0].sum() + scale * 0.0
+        return nothing, nothing.clone()
     how = query.device, product_dtype(query, target), normalisation, tile_rows
     plan = pairing.once(("info_nce", *how), lambda: _Plan(pairing, *how))
-    result: _Both = _TiledInfoNCE.apply(  # type: ignore[no-untyped-call]
+    result: Both = _TiledInfoNCE.apply(  # type: ignore[no-untyped-call]
         query, target, scale, plan
     )
     return result
 
 
-_Both = tuple[Tensor, Tensor]
-"""Something of every query, and the same of every target."""
-
 _PICKED_SHARE = 1 / 8
 """Positives of a single tile are picked out one by one up to this share of it."""
+
+_Rule = SharedShift | RunningMaximum
 
 
 class _TiledInfoNCE(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, target: Tensor, scale: Tensor, plan: "_Plan") -> _Both:
+    def forward(ctx: Any, query: Tensor, target: Tensor, scale: Tensor, plan: "_Plan") -> Both:
         with torch.autocast(query.device.type, enabled=False):
             factor = float(scale)
             sums = _log_sums(plan, query, target, factor)
@@ -84,13 +86,11 @@ class _TiledInfoNCE(torch.autograd.Function):
             if plan.within:
                 losses = [a - b for a, b in zip(losses, sums.means[2:], strict=True)]
             elif plan.picked is not None:
-                losses = [
-                    a - weight @ sums.picked
-                    for a, weight in zip(losses, plan.picked.weights, strict=True)
-                ]
+                weights = plan.picked.weights
+                losses = [a - w @ sums.picked for a, w in zip(losses, weights, strict=True)]
             elif plan.groups is not None:
                 products = plan.groups.products(query, target, *plan.shares)
-                losses = [a - each * factor for a, each in zip(losses, products, strict=True)]
+                losses = [a - factor * each for a, each in zip(losses, products, strict=True)]
         ctx.save_for_backward(query, target, scale, sums.kept, *sums.states)
         ctx.plan, ctx.rule, ctx.products, ctx.factor = plan, sums.rule, products, factor
         return losses[0], losses[1]
@@ -100,11 +100,15 @@ class _TiledInfoNCE(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, target, scale, kept, *states = ctx.saved_tensors
         plan: _Plan = ctx.plan
+        rule: _Rule = ctx.rule
         with torch.autocast(query.device.type, enabled=False):
-            tiles = _logit_gradients(
-                plan, query, target, ctx.factor, kept, states, ctx.rule, gradients
+            tiles: Iterable[tuple[int, int, Tensor]] = [(0, 0, kept)]
+            if kept is None:
+                logits = plan.walk.logits(query, target, ctx.factor)
+                tiles = ((i, j, rule.prepare(tile)) for i, j, tile in logits)
+            of_query, of_target, of_scale = plan.walk.pull_back(
+                query, target, ctx.factor, _logit_gradients(plan, rule, tiles, states, gradients)
             )
-            of_query, of_target, of_scale = plan.walk.pull_back(query, target, ctx.factor, tiles)
             if plan.groups is not None:
                 weights = [-g * ctx.factor * s for g, s in zip(gradients, plan.shares, strict=True)]
                 plan.groups.pull_back(
@@ -130,7 +134,7 @@ class _Picked:
     """
 
     index: Tensor
-    weights: _Both
+    weights: Both
 
 
 class _Plan:
@@ -149,7 +153,6 @@ class _Plan:
         counts: what the log-sum-exp of each row counts in the mean of its direction; 0 where the
             row has no positive.
         shares: what each positive of a row counts.
-        total: 1, or 0 where no row has a positive.
         picked: positives of a single tile; None where they are not taken one by one.
         groups: sums over positives outside of the tiles; None where they are seen in the tiles.
     """
@@ -164,32 +167,32 @@ class _Plan:
     ) -> None:
         # With at most one positive each, both normalisations are the same, and `out` is cheaper.
         self.within = normalisation == "in" and any(
-            number.max(initial=0) > 1 for number in pairing.num_positives
+            number.max() > 1 for number in pairing.num_positives
         )
         self.walk = TileWalk(
             pairing, device=device, dtype=dtype, tile_rows=tile_rows, with_positives=self.within
         )
-        of_query, of_target, index = self._positives()
-        counts, shares = [], []
-        for number in (of_query, of_target):
-            answered = number > 0
-            count = answered / max(np.count_nonzero(answered), 1)
-            for made, values in ((counts, count), (shares, count / np.maximum(number, 1))):
-                made.append(torch.from_numpy(values).to(device, dtype))
-        self.counts: _Both = (counts[0], counts[1])
-        self.shares: _Both = (shares[0], shares[1])
-        self.total = float(of_query.any())
-        self.picked = None
+        *numbers, index = self._positives()
+        (of_query, share_query), (of_target, share_target) = (
+            [torch.from_numpy(each).to(device, dtype) for each in _weights(n)] for n in numbers
+        )
+        self.counts: Both = (of_query, of_target)
+        self.shares: Both = (share_query, share_target)
+        self.picked: _Picked | None = None
         if index is not None:
             query, target = (
                 torch.from_numpy(each).to(device) for each in np.divmod(index, len(of_target))
             )
-            weights = self.shares[0][query], self.shares[1][target]
+            weights = share_query[query], share_target[target]
             self.picked = _Picked(torch.from_numpy(index).to(device), weights)
         outside = index is None and not self.within
         self.groups = PositiveSums(self.walk.pairing, device) if outside else None
 
-    def _positives(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def _positives(
+        self,
+    ) -> tuple[
+        Int[np.ndarray, " query"], Int[np.ndarray, " target"], Int[np.ndarray, " positive"] | None
+    ]:
         """Returns how many each row has, and where they are in a single tile if they are few."""
         pairing = self.walk.pairing
         if not self.walk.is_single or self.within:
@@ -200,89 +203,13 @@ class _Plan:
         return positive.sum(1), positive.sum(0), index if few else None
 
 
-class _SharedShift:
-    """Log-sum-exp with exponentials relative to one shift: one exponential serves both directions.
-
-    Args:
-        largest: no logit is larger.
-        plan: of the pair.
-    """
-
-    def __init__(self, largest: float, plan: _Plan) -> None:
-        limits = torch.finfo(plan.walk.dtype)
-        longest = max(len(each) for each in plan.counts)
-        # As high as leaves the reciprocals of the sums, divided by the number of rows, well within
-        # the range of the exponent: numbers below it are both slow and imprecise.
-        self.shift = largest + log(limits.tiny) + 2 * log(longest) + 12
-        # Terms below the least number are lost; beside a sum of this size, all of them together
-        # round to nothing.
-        self._least = limits.tiny / limits.eps * longest
-        self._total = plan.total
-
-    def start(self, count: Tensor) -> Tensor:
-        return (count == 0).to(count.dtype)  # no row that does not count is then too small
-
-    def hide(self, tile: Tensor, positive: Tensor) -> Tensor:
-        return torch.where(positive, tile, 0.0)
-
-    def prepare(self, tile: Tensor) -> Tensor:
-        return tile.sub_(self.shift).exp_()
-
-    def add(self, sums: Tensor, part: slice, tile: Tensor, axis: int) -> None:
-        sums[part] += tile.sum(axis)
-
-    def finish(self, sums: Tensor, count: Tensor) -> tuple[Tensor, Tensor, bool]:
-        """Returns the weighted mean, what backward needs, and whether both are exact."""
-        exact = float(sums.min()) >= self._least
-        return sums.log() @ count + self.shift * self._total, count / sums, exact
-
-    def softmax(
-        self,
-        tile: Tensor,
-        rows: tuple[slice, slice],
-        states: Sequence[Tensor],
-        weights: Sequence[Tensor],
-        counts: _Both,
-    ) -> Tensor:
-        """Returns each target's share in its query's sum plus the reverse, weighted."""
-        of_query, of_target = (w * s[part] for w, s, part in zip(weights, states, rows, strict=True))
-        return (of_query[:, None] + of_target).mul_(tile)
-
-
-class _RunningMaximum:
-    """Log-sum-exp with exponentials relative to the maximum of each row and each column."""
-
-    def start(self, count: Tensor) -> Tensor:
-        return torch.full_like(count, -torch.inf)
-
-    def hide(self, tile: Tensor, positive: Tensor) -> Tensor:
-        return torch.where(positive, tile, -torch.inf)
-
-    def prepare(self, tile: Tensor) -> Tensor:
-        return tile
-
-    def add(self, sums: Tensor, part: slice, tile: Tensor, axis: int) -> None:
-        sums[part] = torch.logaddexp(sums[part], tile.logsumexp(axis))
-
-    def finish(self, sums: Tensor, count: Tensor) -> tuple[Tensor, Tensor, bool]:
-        mean = torch.where(count > 0, sums, 0.0) @ count
-        return mean, sums.masked_fill(count == 0, torch.inf), True
-
-    def softmax(
-        self,
-        tile: Tensor,
-        rows: tuple[slice, slice],
-        states: Sequence[Tensor],
-        weights: Sequence[Tensor],
-        counts: _Both,
-    ) -> Tensor:
-        (query, target), (queries, targets) = states, rows
-        share = (tile - query[queries, None]).exp_().mul_((weights[0] * counts[0][queries])[:, None])
-        others = (tile - target[targets]).exp_().mul_(weights[1] * counts[1][targets])
-        return share.add_(others)
-
-
-_Rule = _SharedShift | _RunningMaximum
+def _weights(
+    num_positives: Int[np.ndarray, " row"],
+) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
+    """Returns what each row counts in the mean, and what each of its positives does."""
+    answered = num_positives > 0
+    count = answered / max(int(np.count_nonzero(answered)), 1)
+    return count, count / np.maximum(num_positives, 1)
 
 
 @dataclass(frozen=True)
@@ -302,73 +229,66 @@ class _LogSums:
     rule: _Rule
     means: list[Tensor]
     states: list[Tensor]
-    picked: Tensor | None
+    picked: Tensor
     kept: Tensor | None
     exact: bool
 
 
 def _log_sums(plan: _Plan, query: Tensor, target: Tensor, scale: float) -> _LogSums:
     """Returns the sums relative to a common shift if that is exact, else to running maxima."""
+    tiles: Iterable[tuple[int, int, Tensor]] = plan.walk.logits(query, target, scale)
     if plan.walk.is_single:
-        sums = _stream(plan, query, target, scale, None)
+        tiles = list(tiles)
+        largest = float(tiles[0][2].amax())
     else:
-        bound = float(plan.walk.largest_norms(query, target)) * abs(scale)
-        sums = _stream(plan, query, target, scale, _SharedShift(bound, plan))
-    return sums if sums.exact else _stream(plan, query, target, scale, _RunningMaximum())
+        largest = float(plan.walk.largest_norms(query, target)) * abs(scale)
+    sums = _stream(plan, tiles, SharedShift(largest, plan.counts))
+    if sums.exact:
+        return sums
+    return _stream(plan, plan.walk.logits(query, target, scale), RunningMaximum(plan.counts))
 
 
-def _stream(
-    plan: _Plan, query: Tensor, target: Tensor, scale: float, rule: _Rule | None
-) -> _LogSums:
-    """Makes one pass; without a rule, a single tile is shifted by the largest of its logits."""
+def _stream(plan: _Plan, tiles: Iterable[tuple[int, int, Tensor]], rule: _Rule) -> _LogSums:
+    """Makes one pass over the logits."""
     walk = plan.walk
-    sums: list[Tensor] = []
-    picked = kept = None
-    for i, j, tile in walk.logits(query, target, scale):
+    counts = plan.counts * (2 if plan.within else 1)
+    sums = [rule.start(each) for each in counts]
+    kept, picked = None, plan.counts[0][:0]
+    for i, j, tile in tiles:
         if plan.picked is not None:
             picked = tile.view(-1)[plan.picked.index]
-        if rule is None:
-            rule = _SharedShift(float(tile.amax()), plan)
-        if not sums:
-            counts = plan.counts * (2 if plan.within else 1)
-            sums = [rule.start(each) for each in counts]
         rows = walk.queries[i], walk.targets[j]
-        tile = rule.prepare(tile)
-        parts = [tile, tile]
+        prepared = rule.prepare(tile)
+        for each, part, axis in zip(sums[:2], rows, (1, 0), strict=True):
+            rule.add(each, part, prepared, axis)
         positive = walk.positive(i, j) if plan.within else None
         if positive is not None:
-            parts += [rule.hide(tile, positive)] * 2
-        for each, part, values, axis in zip(sums, rows * 2, parts, (1, 0, 1, 0), strict=False):
-            rule.add(each, part, values, axis)
-        kept = tile if walk.is_single else None
-    means, states, exact = zip(
-        *(rule.finish(each, count) for each, count in zip(sums, plan.counts * 2, strict=False)),
-        strict=True,
-    )
+            right = rule.hide(prepared, positive)
+            for each, part, axis in zip(sums[2:], rows, (1, 0), strict=True):
+                rule.add(each, part, right, axis)
+        kept = prepared if walk.is_single else None
+    finished = [rule.finish(each, count) for each, count in zip(sums, counts, strict=True)]
+    means, states, exact = zip(*finished, strict=True)
     return _LogSums(rule, list(means), list(states), picked, kept, all(exact))
 
 
 def _logit_gradients(
     plan: _Plan,
-    query: Tensor,
-    target: Tensor,
-    scale: float,
-    kept: Tensor | None,
-    states: Sequence[Tensor],
     rule: _Rule,
+    tiles: Iterable[tuple[int, int, Tensor]],
+    states: Sequence[Tensor],
     gradients: Sequence[Tensor],
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Yields the gradient of the logits, without the part of positives that are summed by group."""
     walk = plan.walk
-    tiles = walk.logits(query, target, scale) if kept is None else [(0, 0, kept)]
-    for i, j, tile in tiles:
+    for i, j, prepared in tiles:
         rows = walk.queries[i], walk.targets[j]
-        values = tile if kept is not None else rule.prepare(tile)
-        gradient = rule.softmax(values, rows, states[:2], gradients, plan.counts)
+        gradient = rule.softmax(prepared, rows, states[:2], gradients)
         positive = walk.positive(i, j) if plan.within else None
         if positive is not None:
-            right = rule.softmax(values, rows, states[2:], gradients, plan.counts)
-            gradient -= right.masked_fill_(~positive, 0.0)
+            gradient -= torch.where(
+                positive, rule.softmax(prepared, rows, states[2:], gradients), 0.0
+            )
         elif plan.picked is not None:
             first, second = (g * w for g, w in zip(gradients, plan.picked.weights, strict=True))
             gradient.view(-1)[plan.picked.index] -= first + second
