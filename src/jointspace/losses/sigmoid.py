@@ -166,7 +166,7 @@ class _Plan:
 
 class _TiledSigmoid(torch.autograd.Function):
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917 - autograd passes them by position
         ctx: Any, query: Tensor, target: Tensor, scale: Tensor, bias: Tensor, plan: _Plan
     ) -> tuple[Tensor, Tensor]:
         with torch.autocast(query.device.type, enabled=False):
