@@ -99,7 +99,10 @@ def test_every_key_is_written():
         ("[model.text]\ntower = 'sentense'", r"model\.text\.tower: .* Did you mean 'sentence'\?"),
         ("[data]\nsplit = 'shiped'", r"data\.split: .* 'instruction'\. Did you mean 'shipped'\?"),
         ("[data]\nfailures = 'leave'", r"data\.failures: .* expected one of 'leave-out', 'keep'"),
-        ("[loss]\nname = 3", r"loss\.name: got 3, expected one of 'contrastive', 'triplet'"),
+        (
+            "[loss]\nname = 3",
+            r"loss\.name: got 3, expected one of 'contrastive', 'sigmoid', 'triplet'",
+        ),
         ("[train\n", r"run\.toml: is no valid TOML: .*line 1"),
         ("[train]\nnum_steps = 0", r"train\.num_steps: got 0, expected a value in \[1, inf\)"),
         ("[train]\nlearning_rate = nan", r"learning_rate: got nan, expected a value in \(0, 10\]"),
@@ -110,6 +113,15 @@ def test_every_key_is_written():
         ("[model]\nsensors = ['vision']", r"model\.sensors: .*other than vision"),
         ("[model]\nembed_dim = 30", r"embed_dim: got 30, .* multiple of model\.fusion_heads = 4"),
         ("[model.text]\nwidth = 30", r"text\.width: got 30, .*multiple of model\.text\.heads = 4"),
+        (
+            "[loss]\nsoft_margin = true\nmining = 'all'",
+            r"loss\.soft_margin: got true, .*'all'.* for 'hard' and 'semi-hard'",
+        ),
+        (
+            "[loss]\npositives = 'diagonal'\nignore = 'goal'",
+            r"loss\.ignore: got 'goal', .* loss\.positives is 'diagonal'",
+        ),
+        ("[loss]\ntile_rows = -1", r"loss\.tile_rows: got -1, expected a value in \[0, inf\)"),
         ("[model.action]\ntower = 'discrete'", r"action\.num_actions: got 0, .* is 'discrete'"),
     ],
 )

@@ -6,7 +6,9 @@ import torch
 from torch.nn import functional
 
 from jointspace.batch import ACTION, SIX_DIRECTIONS, TEXT, VISION, Direction, RowIds
-from jointspace.losses.triplet import multimodal_triplet, triplet_loss
+from jointspace.errors import InputError
+from jointspace.losses.triplet import multimodal_triplet, tiled_triplet, triplet_loss
+from tests.losses.cases import PAIRS, dense, gradients, make_pairing, make_rows, vectors
 
 MININGS = ("semi-hard", "hard", "all")
 
@@ -18,7 +20,11 @@ def unit_rows(num_rows, dim, seed):
 
 
 def hinge(distance, margin, a, p, n):
-    return torch.relu(distance[a, p] - distance[a, n] + margin)
+    """No margin stands for the soft one."""
+    difference = distance[a, p] - distance[a, n]
+    if margin is None:
+        return torch.log(1 + torch.exp(difference))
+    return torch.relu(difference + margin)
 
 
 def plain_loss(cosine, positive, ignore, margin, mining):
@@ -49,8 +55,10 @@ def plain_loss(cosine, positive, ignore, margin, mining):
     return sum(terms) / len(terms) if terms else cosine.sum() * 0
 
 
-@pytest.mark.parametrize("mining", MININGS)
-@pytest.mark.parametrize("margin", [0.05, 0.6])
+@pytest.mark.parametrize(
+    ("mining", "margin"),
+    [*((m, x) for m in MININGS for x in (0.05, 0.6)), ("semi-hard", None), ("hard", None)],
+)
 def test_value_and_gradient_equal_a_plain_loop(mining, margin):
     generator = torch.Generator().manual_seed(4)
     positive = torch.rand(7, 9, generator=generator) < 0.3
@@ -60,13 +68,51 @@ def test_value_and_gradient_equal_a_plain_loop(mining, margin):
     ignore[5] = False
     cosine = unit_rows(7, 4, 0) @ unit_rows(9, 4, 1).T
     ours, theirs = (cosine.clone().requires_grad_() for _ in range(2))
-    loss = triplet_loss(ours, positive=positive, ignore=ignore, margin=margin, mining=mining)
+    soft = {"soft_margin": True} if margin is None else {"margin": margin}
+    loss = triplet_loss(ours, positive=positive, ignore=ignore, mining=mining, **soft)
     reference = plain_loss(theirs, positive, ignore, margin, mining)
     assert reference > 0
     torch.testing.assert_close(loss, reference, rtol=1e-12, atol=1e-12)
     loss.backward()
     reference.backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("mining", "soft_margin"),
+    [(mining, False) for mining in MININGS] + [("hard", True), ("semi-hard", True)],
+)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_some_anchors_at_a_time_equal_all_at_once(pair, mining, soft_margin):
+    pairing = make_pairing(make_rows(13), pair, keep_target=np.arange(13) % 5 != 1)
+    positive, ignore = dense(pairing)
+    inputs = vectors(13, 4, 0).requires_grad_(), vectors(13, 4, 1).requires_grad_()
+    cosine = inputs[0] @ inputs[1][pairing.target.index].T
+    rules = {"mining": mining, "soft_margin": soft_margin, "margin": 0.3}
+    plain = (
+        triplet_loss(cosine, positive=positive, ignore=ignore, **rules),
+        triplet_loss(cosine.T, positive=positive.T, ignore=ignore.T, **rules),
+    )
+    wanted = gradients(plain, inputs)
+    for tile_rows in (0, 1, 5):
+        tiled = tiled_triplet(*inputs, pairing=pairing, tile_rows=tile_rows, **rules)
+        torch.testing.assert_close(tiled, plain, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(gradients(tiled, inputs), wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_half_precision_is_compared_in_single():
+    pairing = make_pairing(make_rows(9), "text")
+    inputs = tuple(vectors(9, 4, s, dtype=torch.bfloat16).requires_grad_() for s in (0, 1))
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = tiled_triplet(*inputs, pairing=pairing, tile_rows=4)
+    expected = tiled_triplet(*(each.float() for each in inputs), pairing=pairing)
+    torch.testing.assert_close(losses, expected)
+    assert {each.dtype for each in gradients(losses, inputs)} == {torch.bfloat16}
+
+
+def test_every_triplet_has_no_soft_margin():
+    with pytest.raises(InputError, match="soft margin with mining 'all'; wanted 'hard' or"):
+        triplet_loss(COSINE, positive=POSITIVE, mining="all", soft_margin=True)
 
 
 # One anchor; distances 2 - 2 cosine: positive .8, negatives .4 and 1.0 and 2.0.
@@ -188,6 +234,6 @@ def test_a_missing_modality_leaves_its_row_out():
     }
     losses = multimodal_triplet(embeddings, distinct_rows(4), present=present, mining="all")
     torch.stack(list(losses.values())).sum().backward()
-    for vectors in embeddings.values():
-        assert not vectors.grad[2].any()
-        assert vectors.grad[0].any()
+    for each in embeddings.values():
+        assert not each.grad[2].any()
+        assert each.grad[0].any()

@@ -171,6 +171,20 @@ def test_temperatures_come_from_the_loss_configuration():
     assert model.logit_scale(VISION, TEXT).item() == pytest.approx(1.5)
 
 
+def test_only_the_sigmoid_loss_has_biases():
+    """Weights of runs with another loss stay readable."""
+    contrastive = build()
+    assert not any("bias" in name.split(".")[0] for name in contrastive.state_dict())
+    sigmoid = build(loss=LossConfig(name="sigmoid", initial_bias=-3.0))
+    assert sigmoid.logit_bias(VISION, TEXT).item() == -3
+    added = set(sigmoid.state_dict()) - set(contrastive.state_dict())
+    assert added == {name.replace("log_scales", "biases") for name in scales_of(contrastive)}
+
+
+def scales_of(model):
+    return [name for name in model.state_dict() if name.startswith("log_scales")]
+
+
 def with_name(config, **names):
     """A configuration with a name that its type forbids, as a careless caller could make."""
     changed = dataclasses.replace(config)

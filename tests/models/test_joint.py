@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from jointspace.batch import ACTION, STATE, TEXT, VISION, Batch, Modality, fused_name
+from jointspace.config import LossConfig
 from jointspace.encoders.layers import TowerFeatures
 from jointspace.encoders.trajectory import FrequencyEncoder
 from jointspace.errors import InputError
@@ -82,6 +83,24 @@ def test_fused_queries_of_one_target_share_a_scale(model):
     for members in ((VISION, TEXT), (TEXT, STATE), (VISION,) * 2):
         assert model.logit_scale(fused_name(members), ACTION).item() == pytest.approx(math.e)
         assert model.logit_scale(ACTION, fused_name(members)).item() == pytest.approx(math.e)
+
+
+def test_every_pair_has_a_bias_of_its_own_in_both_directions():
+    model = build(loss=LossConfig(name="sigmoid"))
+    with torch.no_grad():
+        model.biases["vision+text"].fill_(-2.0)
+        model.biases["fused+action"].fill_(-3.0)
+    assert model.logit_bias(VISION, TEXT).item() == -2
+    assert model.logit_bias(TEXT, VISION).item() == -2
+    assert model.logit_bias(VISION, ACTION).item() == -10
+    assert model.logit_bias(ACTION, fused_name((VISION, TEXT))).item() == -3
+    with pytest.raises(InputError, match="no temperature for"):
+        model.logit_bias(VISION, Modality("force"))
+
+
+def test_a_model_without_biases_says_what_builds_them():
+    with pytest.raises(InputError, match=r"without biases; set loss\.name = 'sigmoid'"):
+        build().logit_bias(VISION, TEXT)
 
 
 @pytest.mark.parametrize(

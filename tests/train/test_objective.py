@@ -191,3 +191,44 @@ def test_a_step_draws_as_many_fused_queries_as_asked_and_in_time_all():
         assert len(fused) == 2  # one query and the way back
         drawn |= set(fused)
     assert drawn == set(training_loss(model, batch, config=CONFIG).fused)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "contrastive", "ignore": "goal", "tile_rows": 3},
+        {"name": "sigmoid", "ignore": "instruction", "tile_rows": 3},
+        {"name": "triplet", "mining": "hard", "soft_margin": True, "tile_rows": 3},
+    ],
+)
+def test_every_loss_trains_all_that_it_uses_and_is_the_same_in_tiles(changes):
+    batch = tensors(toy_batch())
+    totals = []
+    for tile_rows in (0, changes["tile_rows"]):
+        bias = -3.0 if changes["name"] == "sigmoid" else None
+        model = toy_model(initial_bias=bias).eval()
+        config = replace(CONFIG, **{**changes, "tile_rows": tile_rows})
+        objective = training_loss(model, batch, config=config)
+        objective.total.backward()
+        untouched = {n for n, parameter in model.named_parameters() if parameter.grad is None}
+        if changes["name"] == "triplet":
+            assert untouched == {n for n in untouched if n.startswith("log_scales")}
+        else:
+            assert not untouched
+        totals.append(objective.total)
+    torch.testing.assert_close(*totals)
+    assert not torch.isclose(
+        totals[0], training_loss(toy_model().eval(), batch, config=CONFIG).total
+    )
+
+
+@pytest.mark.parametrize("name", ["contrastive", "sigmoid", "triplet"])
+def test_rows_of_a_goal_can_be_ignored(name):
+    batch = tensors(toy_batch())
+    model = toy_model(initial_bias=-3.0).eval()
+    totals = {
+        ignore: training_loss(model, batch, config=replace(CONFIG, name=name, ignore=ignore))
+        for ignore in ("none", "goal")
+    }
+    pair = Direction(VISION, ACTION)
+    assert totals["goal"].pairs[pair] < totals["none"].pairs[pair]

@@ -31,7 +31,7 @@ def toy_batch(num_rows=12, *, seed=0, modalities=(VISION, TEXT, ACTION), goals=3
     return Batch(inputs, rows)
 
 
-def toy_model(*, seed=0, fusion=True, dropout=0.1, goals=3):
+def toy_model(*, seed=0, fusion=True, dropout=0.1, goals=3, initial_bias=None):
     """Vision, text and action of `toy_batch`, with trainable fusion."""
     torch.manual_seed(seed)
     towers = {
@@ -41,4 +41,4 @@ def toy_model(*, seed=0, fusion=True, dropout=0.1, goals=3):
     }
     widths = {VISION: 16, TEXT: 8, ACTION: 16}
     late = LateFusion(widths, dim=8, layers=1, num_heads=2, dropout=dropout) if fusion else None
-    return JointModel(towers, embed_dim=8, fusion=late)
+    return JointModel(towers, embed_dim=8, fusion=late, initial_bias=initial_bias)

@@ -70,6 +70,8 @@ _INTERVALS: Mapping[str, str] = {
     "model.sensor.num_coefficients": "[1, 32]",
     "model.sensor.num_actions": "[0, inf)",
     "loss.margin": "[0, 4]",
+    "loss.tile_rows": "[0, inf)",
+    "loss.initial_bias": "[-100, 100]",
     "loss.fused_weight": "[0, inf)",
     "loss.fused_queries_per_step": "[0, inf)",
     "loss.modality_dropout": "[0, 1)",
@@ -124,6 +126,17 @@ def _conflicts(config: RunConfig) -> Iterator[str]:
         yield (
             "train.trainable: got 'adapters', expected train.start_from to name the run whose "
             "other weights are kept"
+        )
+    loss = config.loss
+    if loss.soft_margin and loss.mining == "all":
+        yield (
+            "loss.soft_margin: got true, expected false where loss.mining is 'all'; the soft "
+            "margin is for 'hard' and 'semi-hard'"
+        )
+    if loss.positives == "diagonal" and loss.ignore in {"instruction", "goal"}:
+        yield (
+            f"loss.ignore: got '{loss.ignore}', expected 'none' or 'overlap' where loss.positives "
+            "is 'diagonal', which looks at no ids and ignores nothing"
         )
     if not model.vision.channels:
         yield "model.vision.channels: got [], expected at least one layer"

@@ -161,9 +161,17 @@ class LossConfig:
     Attributes:
         positives: `ids` (rows of one goal, which paraphrases share, are positives of each other
             where text is involved) or `diagonal` (each row only itself, as in the textbook).
+        name: `contrastive` (InfoNCE), `sigmoid` (each pair by itself, as in SigLIP) or `triplet`.
+        ignore: wrong answers to a query that is no text that are left out, each on top of the one
+            before it: `none`; `overlap`, windows of the same episode that overlap in time;
+            `instruction`, rows of the same instruction; `goal`, rows of the same goal.
         normalisation: `out` averages the log-likelihood over positives, `in` takes the likelihood
-            of their sum.
+            of their sum; of the contrastive loss.
         mining: triplet negatives.
+        margin: of the triplet loss.
+        soft_margin: whether the triplet loss fades smoothly instead of ending at the margin.
+        tile_rows: side of the tiles in which losses are computed; 0 chooses by the number of rows.
+            It changes memory and time, not the loss.
         fused_weight: weight of the fused queries' term; 0 leaves fusion untrained.
         fused_queries_per_step: how many of the fused queries, drawn at random, a step trains;
             0 trains all.
@@ -171,18 +179,23 @@ class LossConfig:
             last).
         initial_temperature: of every pair, learned from there.
         max_logit_scale: clamp of the learned inverse temperature.
+        initial_bias: of every pair, learned from there; of the sigmoid loss.
     """
 
-    name: Literal["contrastive", "triplet"] = "contrastive"
+    name: Literal["contrastive", "sigmoid", "triplet"] = "contrastive"
     positives: Literal["ids", "diagonal"] = "ids"
+    ignore: Literal["none", "overlap", "instruction", "goal"] = "overlap"
     normalisation: Literal["out", "in"] = "out"
     mining: Literal["semi-hard", "hard", "all"] = "semi-hard"
     margin: float = 0.2
+    soft_margin: bool = False
+    tile_rows: int = 0
     fused_weight: float = 0.5
     fused_queries_per_step: int = 2
     modality_dropout: float = 0.2
     initial_temperature: float = 0.07
     max_logit_scale: float = 100.0
+    initial_bias: float = -10.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,15 @@
 """Contrastive loss over all pairs of modalities, with one or many positives per row."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from jointspace.batch import Direction, Modality, RowIds
-from jointspace.losses.relations import OVERLAP_THRESHOLD, Positives, compare_all
-
-Normalisation = Literal["out", "in"]
+from jointspace.losses.pairing import pair_all
+from jointspace.losses.relations import OVERLAP_THRESHOLD, Ignore, Positives
+from jointspace.losses.tiled import Normalisation, tiled_info_nce
 
 
 def info_nce(
@@ -37,7 +36,8 @@ def info_nce(
 
     Returns:
         The mean over queries; 0 with zero gradient where no query has a positive. Memory: a few
-        times the logits.
+        times the logits. This is the plain statement of the loss; training computes it by
+        `tiled_info_nce`.
 
     Source:
         Radford et al. 2021 (CLIP), figure 3, for one direction; Khosla et al. 2020 (SupCon),
@@ -64,45 +64,53 @@ def multimodal_contrastive(
     present: Mapping[Modality, Bool[Tensor, " row"]],
     logit_scale: Callable[[Modality, Modality], Float[Tensor, ""]],
     positives: Positives = "ids",
+    ignore: Ignore = "overlap",
     overlap: float = OVERLAP_THRESHOLD,
     text_only: Mapping[Modality, Bool[Tensor, " row"]] | None = None,
     normalisation: Normalisation = "out",
+    tile_rows: int = 0,
 ) -> dict[Direction, Float[Tensor, ""]]:
     """Returns the contrastive loss of every ordered pair of modalities: six for the core three.
 
     Args:
-        embeddings: unit rows by modality or fused query; a row that lacks the modality may hold
-            anything finite.
+        embeddings: rows by modality or fused query, of unit length as a rule; a row that lacks the
+            modality may hold anything finite.
         rows: ids of the rows, from which the positives come.
         present: rows that have each modality; a pair is compared over the rows that have both.
         logit_scale: inverse temperature of a pair, the same in both orders.
         positives: `ids`, or `diagonal` for the textbook's one positive per row.
+        ignore: see `relations.Ignore`.
         overlap: see `relations.relate`.
         text_only: see `relations.compare_all`; read where a fused query is among the embeddings.
         normalisation: see `info_nce`.
+        tile_rows: see `tiled_info_nce`.
 
     Returns:
         Loss by direction; pairs that fewer than two rows have are absent. Needs distinct
-        instructions or episodes in a batch to teach anything. Memory: O(rows squared) for each
-        pair.
+        instructions or episodes in a batch to teach anything. Memory: O(rows x dim); see
+        `tiled_info_nce`.
 
     Source:
         Equation of CLIP applied to each pair of modalities, as the textbook's `MultimodalTrainer`
         does; positives from ids, overlapping windows and missing modalities are ours.
     """
-    return {
-        pair.direction: info_nce(
-            pair.cosine * logit_scale(pair.direction.query, pair.direction.target),
-            positive=pair.positive,
-            ignore=pair.ignore,
+    losses: dict[Direction, Tensor] = {}
+    pairings = pair_all(
+        embeddings,
+        rows,
+        present=present,
+        positives=positives,
+        ignore=ignore,
+        overlap=overlap,
+        text_only=text_only,
+    )
+    for first, second, pairing in pairings:
+        losses[Direction(first, second)], losses[Direction(second, first)] = tiled_info_nce(
+            embeddings[first],
+            embeddings[second],
+            scale=logit_scale(first, second),
+            pairing=pairing,
             normalisation=normalisation,
+            tile_rows=tile_rows,
         )
-        for pair in compare_all(
-            embeddings,
-            rows,
-            present=present,
-            positives=positives,
-            overlap=overlap,
-            text_only=text_only,
-        )
-    }
+    return losses

@@ -14,6 +14,11 @@ from jointspace.batch import TEXT, Direction, Modality, RowIds
 
 Positives = Literal["ids", "diagonal"]
 
+Ignore = Literal["none", "overlap", "instruction", "goal"]
+"""Which wrong answers to a query that is no text are left out, each on top of the one before it:
+none; rows of the same episode that overlap in time; rows of the same instruction; rows of the same
+goal."""
+
 OVERLAP_THRESHOLD = 0.5
 """Share of the shorter span above which two rows of an episode are no negatives of each other."""
 
@@ -43,22 +48,28 @@ def relate(
     rows: RowIds,
     *,
     by_goal: bool | Bool[np.ndarray, " row"],
+    target_by_goal: bool | Bool[np.ndarray, " row"] = False,
     positives: Positives = "ids",
+    ignore: Ignore = "overlap",
     overlap: float = OVERLAP_THRESHOLD,
 ) -> Relations:
     """Relates every row of a batch to every row.
 
+    This is the plain statement of the rules; `pairing` states them without a matrix.
+
     A text does not say which of its many episodes is meant, so that a query which is only a text
     has every row of its goal as a positive. Any other query means its own row; rows of the same
     episode that overlap in time show nearly the same and are ignored; the same instruction in
-    another episode is a useful hard negative.
+    another episode is a useful hard negative, unless `ignore` says otherwise.
 
     Args:
         rows: ids of the rows; where `by_goal` holds, a row with goal -1 is a positive only of
             itself.
-        by_goal: whether the query (or the target) is only a text: for all rows, or row by row.
+        by_goal: whether the query (or the pair) is only a text: for all rows, or row by row.
+        target_by_goal: the same of the target.
         positives: `diagonal` makes each row the only positive of itself and ignores nothing, as the
             textbook does.
+        ignore: which wrong answers are left out; see `Ignore`.
         overlap: part of the shorter span that two rows of an episode may share before they are
             ignored, 0..1; 0 ignores any overlap.
 
@@ -68,11 +79,20 @@ def relate(
     same_row = np.eye(len(rows), dtype=bool)
     if positives == "diagonal":
         return Relations(same_row, np.zeros_like(same_row))
-    text_only = np.broadcast_to(np.asarray(by_goal), (len(rows),))[:, None]
+    of_query, of_target = (
+        np.broadcast_to(np.asarray(each), (len(rows),)) for each in (by_goal, target_by_goal)
+    )
+    text_only = of_query[:, None] | of_target
     same_goal = (rows.goal[:, None] == rows.goal[None]) & (rows.goal >= 0)
     positive = same_row | (same_goal & text_only)
-    overlapping = _overlapping(rows, overlap) & ~text_only
-    return Relations(positive, overlapping & ~positive)
+    alike = np.zeros_like(same_row)
+    if ignore != "none":
+        alike |= _overlapping(rows, overlap)
+    if ignore in {"instruction", "goal"}:
+        alike |= (rows.instruction[:, None] == rows.instruction) & (rows.instruction >= 0)
+    if ignore == "goal":
+        alike |= same_goal
+    return Relations(positive, alike & ~text_only & ~positive)
 
 
 def _overlapping(rows: RowIds, threshold: float) -> Bool[np.ndarray, "row row"]:
@@ -116,6 +136,7 @@ def compare_all(
     *,
     present: Mapping[Modality, Bool[Tensor, " row"]],
     positives: Positives = "ids",
+    ignore: Ignore = "overlap",
     overlap: float = OVERLAP_THRESHOLD,
     text_only: Mapping[Modality, Bool[Tensor, " row"]] | None = None,
 ) -> Iterator[PairSimilarity]:
@@ -127,6 +148,7 @@ def compare_all(
         present: rows that have each modality; the others take no part in its pairs, not even as
             negatives.
         positives: see `relate`.
+        ignore: see `relate`.
         overlap: see `relate`.
         text_only: rows of a fused query that are made of the text alone, and so mean a goal; the
             rows of text itself always do.
@@ -140,22 +162,29 @@ def compare_all(
         keep = both.detach().cpu().numpy()
         if keep.sum() < 2:
             continue
-        by_goal = np.full(len(rows), TEXT in {first, second})
-        for name in (first, second):
-            if text_only is not None and name in text_only:
-                by_goal |= text_only[name].cpu().numpy()
+        by_goal, target_by_goal = (
+            np.full(int(keep.sum()), TEXT in {first, second})
+            if text_only is None or name not in text_only
+            else text_only[name].cpu().numpy()[keep] | (TEXT in {first, second})
+            for name in (first, second)
+        )
         relations = relate(
-            rows.take(keep), by_goal=by_goal[keep], positives=positives, overlap=overlap
+            rows.take(keep),
+            by_goal=by_goal,
+            target_by_goal=target_by_goal,
+            positives=positives,
+            ignore=ignore,
+            overlap=overlap,
         )
         # Half precision has eight bits: two logits of 14 that differ by less than .06 are equal.
         with torch.autocast(both.device.type, enabled=False):
             query, target = (_full_precision(embeddings[m][both]) for m in (first, second))
             cosine = query @ target.T
-        positive, ignore = (
+        positive, ignored = (
             torch.from_numpy(each).to(cosine.device)
             for each in (relations.positive, relations.ignore)
         )
-        pair = PairSimilarity(Direction(first, second), cosine, positive, ignore)
+        pair = PairSimilarity(Direction(first, second), cosine, positive, ignored)
         yield pair
         yield pair.transposed
 

@@ -52,7 +52,7 @@ def build_model(
 
     Args:
         config: which model, its towers and its fusion.
-        loss: read for the temperatures.
+        loss: read for the temperatures, and for the biases where the loss has them.
         data: read for the sizes of pictures and texts.
         vocab_size: of the tokenizer.
         channels: modality -> channels, of actions and every sensor. One number for each embodiment
@@ -75,6 +75,7 @@ def build_model(
             fusion=_fusion(config, {m: tower_width(tower) for m, tower in towers.items()}),
             initial_temperature=loss.initial_temperature,
             max_logit_scale=loss.max_logit_scale,
+            initial_bias=loss.initial_bias if loss.name == "sigmoid" else None,
         )
     except InputError as error:
         raise ConfigError(f"model '{config.name}': {error}") from error

@@ -54,6 +54,8 @@ class JointModel(nn.Module):
             builds none.
         initial_temperature: of every pair, learned from there.
         max_logit_scale: what the learned inverse temperature is clamped to.
+        initial_bias: of every pair, learned from there, for losses that judge each pair by itself;
+            None builds none.
 
     Raises:
         InputError: a tower declares no width, a modality's name is empty or holds "+" (which
@@ -72,6 +74,7 @@ class JointModel(nn.Module):
         fusion: nn.Module | None = None,
         initial_temperature: float = 0.07,
         max_logit_scale: float = 100.0,
+        initial_bias: float | None = None,
     ) -> None:
         super().__init__()
         for modality in towers:
@@ -101,6 +104,12 @@ class JointModel(nn.Module):
         names += [_key(_fused_pair(query.target)) for query in self.fused_queries]
         self.log_scales = nn.ParameterDict(
             {name: nn.Parameter(log_scale.clone()) for name in dict.fromkeys(names)}
+        )
+        # Empty where there are none: weights of a model without biases name none.
+        self.biases = nn.ParameterDict(
+            {}
+            if initial_bias is None
+            else {name: nn.Parameter(torch.tensor(initial_bias)) for name in self.log_scales}
         )
 
     def features(self, modality: Modality, batch: Batch) -> TowerFeatures:
@@ -208,20 +217,34 @@ class JointModel(nn.Module):
         Raises:
             InputError: the model has no such pair.
         """
+        scale: Tensor = _ClampedExponential.apply(  # type: ignore[no-untyped-call]
+            self.log_scales[self._pair_key(first, second)], self.max_logit_scale
+        )
+        return scale
+
+    def logit_bias(self, first: Modality, second: Modality) -> Float[Tensor, ""]:
+        """Returns the bias of an unordered pair, of which one may be a fused query.
+
+        Raises:
+            InputError: the model has no such pair, or was built without biases.
+        """
+        key = self._pair_key(first, second)
+        if key not in self.biases:
+            raise InputError("model: built without biases; set loss.name = 'sigmoid' to have them")
+        bias: Tensor = self.biases[key]
+        return bias
+
+    def _pair_key(self, first: Modality, second: Modality) -> str:
         a, b = sorted((first, second), key=lambda name: "+" in name)
         pair = fused_name(sorted((a, b), key=self._position))
-        name = _fused_pair(a) if "+" in b else pair
-        key = _key(name)
+        key = _key(_fused_pair(a) if "+" in b else pair)
         if key not in self.log_scales:
             raise InputError(
                 f"model: no temperature for '{first}' and '{second}'; "
                 f"modalities are {', '.join(self.modalities)}, targets of fused queries "
                 f"{', '.join(dict.fromkeys(q.target for q in self.fused_queries)) or 'none'}"
             )
-        scale: Tensor = _ClampedExponential.apply(  # type: ignore[no-untyped-call]
-            self.log_scales[key], self.max_logit_scale
-        )
-        return scale
+        return key
 
     def _position(self, modality: Modality) -> int:
         return self.modalities.index(modality) if modality in self.modalities else -1

@@ -11,6 +11,7 @@ from jointspace.batch import TEXT, Batch, Direction, Modality, RowIds
 from jointspace.config import LossConfig
 from jointspace.errors import InputError
 from jointspace.losses.contrastive import multimodal_contrastive
+from jointspace.losses.sigmoid import multimodal_sigmoid
 from jointspace.losses.triplet import multimodal_triplet
 from jointspace.models.joint import JointModel
 from jointspace.train.encoding import Fusion, common_modalities, draw_fusions, encode_rows
@@ -134,9 +135,24 @@ def _pair_losses(
             rows,
             present=present,
             positives=config.positives,
+            ignore=config.ignore,
             text_only=text_only,
             margin=config.margin,
             mining=config.mining,
+            soft_margin=config.soft_margin,
+            tile_rows=config.tile_rows,
+        )
+    if config.name == "sigmoid":
+        return multimodal_sigmoid(
+            embeddings,
+            rows,
+            present=present,
+            logit_scale=model.logit_scale,
+            logit_bias=model.logit_bias,
+            positives=config.positives,
+            ignore=config.ignore,
+            text_only=text_only,
+            tile_rows=config.tile_rows,
         )
     return multimodal_contrastive(
         embeddings,
@@ -144,6 +160,8 @@ def _pair_losses(
         present=present,
         logit_scale=model.logit_scale,
         positives=config.positives,
+        ignore=config.ignore,
         text_only=text_only,
         normalisation=config.normalisation,
+        tile_rows=config.tile_rows,
     )
