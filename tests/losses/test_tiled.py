@@ -13,7 +13,7 @@ from jointspace.losses.contrastive import info_nce, multimodal_contrastive
 from jointspace.losses.tiled import tiled_info_nce
 from tests.losses.cases import PAIRS, dense, gradients, make_pairing, make_rows, vectors
 
-TILES = (0, 1, 4, 7, 100)
+TILES = (0, 1, 7)
 NUM_ROWS = 18
 
 
@@ -133,8 +133,8 @@ def test_a_row_far_below_the_bound_is_exact_in_single_precision(tile_rows, norma
 
 
 def test_gradients_are_those_of_differences():
-    pairing = make_pairing(make_rows(7, seed=1), "fused")
-    inputs = vectors(7, 3, 0).requires_grad_(), vectors(7, 3, 1).requires_grad_(), scalar(3.0)
+    pairing = make_pairing(make_rows(5, seed=1), "fused")
+    inputs = vectors(5, 2, 0).requires_grad_(), vectors(5, 2, 1).requires_grad_(), scalar(3.0)
     for normalisation, tile_rows in itertools.product(("out", "in"), (0, 3)):
         assert torch.autograd.gradcheck(
             lambda q, t, s, n=normalisation, r=tile_rows: tiled_info_nce(

@@ -200,8 +200,11 @@ class _Plan:
             return *pairing.num_positives, None
         positive = pairing.positive(self.walk.queries[0], self.walk.targets[0])
         index = np.flatnonzero(positive)
-        few = len(index) <= positive.size * _PICKED_SHARE
-        return positive.sum(1), positive.sum(0), index if few else None
+        if len(index) > positive.size * _PICKED_SHARE:
+            return *pairing.num_positives, None
+        query, target = np.divmod(index, positive.shape[1])
+        of_query = np.bincount(query, minlength=positive.shape[0])
+        return of_query, np.bincount(target, minlength=positive.shape[1]), index
 
 
 def _weights(
