@@ -35,6 +35,24 @@ def test_the_share_of_episode_steps_is_exact_and_even(fraction, expected):
     assert abs(halves[0] - halves[1]) <= 1
 
 
+def test_the_first_steps_train_on_episodes_and_the_others_as_evenly_as_ever():
+    kinds = [rows(step, num_first=10, episode_fraction=0.3).kind for step in range(50)]
+    assert kinds[:10] == ["episodes"] * 10
+    assert kinds[10:] == [rows(step, episode_fraction=0.3).kind for step in range(40)]
+
+
+def test_episodes_go_on_where_the_first_steps_left_off():
+    seen = [
+        i
+        for step in range(12)
+        if (found := rows(step, num_first=2, num_episodes=8, episode_fraction=0.5)).kind
+        == "episodes"
+        for i in found.indices
+    ]
+    assert len(seen) == 28
+    assert Counter(seen[:24]) == dict.fromkeys(range(8), 3)
+
+
 def test_every_row_is_seen_before_any_returns():
     seen = [i for step in range(5) for i in rows(step, episode_fraction=0.0).indices]
     assert Counter(seen) == dict.fromkeys(range(10), 2)
@@ -94,6 +112,10 @@ def test_a_process_reads_little_more_than_its_part_of_the_episodes():
             seen.update(episodes[Share(rank, 4).positions(episodes)].tolist())
     assert max(map(len, read)) < 50, "each of four owns 25; chance moves the bounds"
     assert set.union(*read) == set(range(100))
+
+
+def test_a_single_episode_is_never_a_first_step():
+    assert {rows(step, num_episodes=1, num_first=3).kind for step in range(8)} == {"windows"}
 
 
 def test_a_single_episode_trains_by_its_windows_alone():

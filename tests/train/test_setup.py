@@ -179,6 +179,17 @@ def test_windows_can_leave_the_pairs_with_text_to_whole_episodes(dataset_path, t
     assert kinds.count({VISION, TEXT, ACTION, STATE}) == 2
 
 
+def test_the_first_steps_can_train_vision_and_text_alone(dataset_path, tmp_path):
+    config = configured(train={"vision_text_fraction": 0.1, "num_steps": 40})
+    prepared = prepare(dataset_path, tmp_path / "run", config=config)
+    kinds = [set(prepared.batch_at(step).inputs) for step in range(8)]
+    assert kinds[:4] == [{VISION, TEXT}] * 4
+    assert kinds[4:] == [{VISION, TEXT, ACTION, STATE}] * 4
+    first = prepared.batch_at(0).rows
+    assert (first.start_s == 0).all()
+    assert (first.stop_s > config.data.window_s).all()
+
+
 def test_training_rows_never_come_from_held_out_episodes(dataset_path, tmp_path):
     prepared = prepare(dataset_path, tmp_path / "run")
     index = [episode.index for episode in prepared.dataset.episodes]

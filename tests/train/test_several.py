@@ -137,6 +137,13 @@ def test_weights_share_the_steps_out(robots, tmp_path):
     assert [run.batch_at(step)[ACTION].embodiment for step in range(4)].count(0) == 3
 
 
+def test_the_first_steps_of_every_data_set_can_train_vision_and_text_alone(robots, tmp_path):
+    config = configured(train={"vision_text_fraction": 0.5, "num_steps": 12})
+    run = prepared(config, *robots, out=tmp_path / "run")
+    kinds = [set(run.batch_at(step).inputs) == {VISION, TEXT} for step in range(12)]
+    assert kinds == [True] * 6 + [False] * 6
+
+
 def test_batches_are_those_that_each_data_set_would_train_on_alone(robots, tmp_path):
     run = prepared(LONGER, *robots, out=tmp_path / "run")
     alone = prepare(CONFIG, data=robots[0], out=tmp_path / "a", resume=False, show_progress=False)

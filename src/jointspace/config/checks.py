@@ -94,6 +94,7 @@ _INTERVALS: Mapping[str, str] = {
     "train.clip_norm": "(0, inf)",
     "train.pretrained_factor": "[0, 1]",
     "train.episode_fraction": "[0, 1]",
+    "train.vision_text_fraction": "[0, 1]",
     "train.evaluate_every": "[1, inf)",
     "train.patience": "[0, inf)",
     "train.num_threads": "[0, 1024]",

@@ -223,6 +223,9 @@ class TrainConfig:
         episode_fraction: share of the steps whose rows are whole episodes; the others are windows.
         pretrained_factor: what the learning rate is multiplied by for pretrained networks that are
             trained through (`trainable`); their adapters learn at the rate of all others.
+        vision_text_fraction: share of the steps, at the start, that train vision and text alone, on
+            whole episodes. What words mean in pictures, colours above all, is learned late or never
+            once motions shape the vision tower.
         text_on_windows: whether windows also train the pairs with text; where instructions say what
             happens in a whole episode, a window of it often does not show.
         evaluate_every: steps between evaluations on the validation split; each is followed by a
@@ -252,6 +255,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     pretrained_factor: float = 0.02
     episode_fraction: float = 0.25
+    vision_text_fraction: float = 0.0
     text_on_windows: bool = True
     evaluate_every: int = 100
     patience: int = 0

@@ -73,10 +73,11 @@ def step_rows(
     num_episodes: int,
     batch_size: int,
     episode_fraction: float,
+    num_first: int = 0,
 ) -> StepRows:
     """Chooses the rows of a step.
 
-    The two kinds alternate evenly. Each kind runs through a new random order of all of its rows
+    After the first steps the two kinds alternate evenly. Each kind runs through a new random order of all of its rows
     before any row returns, so that the last rows of an order and the first of the next may share a
     batch.
 
@@ -88,6 +89,8 @@ def step_rows(
         batch_size: rows of a step; fewer where fewer exist.
         episode_fraction: share of the steps that train on whole episodes; none do where there is
             only one episode.
+        num_first: so many steps at the start train on whole episodes, whatever the share; not where
+            there is only one episode.
 
     Returns:
         The same rows for the same arguments, whatever was asked for before.
@@ -96,9 +99,11 @@ def step_rows(
     if num_windows == 0:
         fraction = 1.0
     elif num_episodes < 2 <= num_windows:
-        fraction = 0.0  # a single row has nothing to be compared with
-    before = math.floor(step * fraction)
-    is_episode_step = math.floor((step + 1) * fraction) > before
+        fraction, num_first = 0.0, 0  # a single row has nothing to be compared with
+    first = min(step, num_first)
+    later = math.floor((step - first) * fraction)
+    before = first + later
+    is_episode_step = step < num_first or math.floor((step - first + 1) * fraction) > later
     count, total = (before, num_episodes) if is_episode_step else (step - before, num_windows)
     kind: RowKind = "episodes" if is_episode_step else "windows"
     size = min(batch_size, total)

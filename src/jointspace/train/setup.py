@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jointspace.batch import TEXT, Batch
-from jointspace.config import RunConfig, read_config
+from jointspace.batch import TEXT, VISION, Batch
+from jointspace.config import RunConfig, TrainConfig, read_config
 from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore, prepare_frames
 from jointspace.data.goals import goal_findings
@@ -102,17 +102,21 @@ class PreparedRun:
                 embodiment=self.embodiment,
             )
 
-    def batch_at(self, step: int, *, share: Share = WHOLE) -> Batch:
+    def batch_at(self, step: int, *, share: Share = WHOLE, num_first: int | None = None) -> Batch:
         """Reads the training batch of a step.
 
         Args:
             step: the step, from 0.
             share: which part of its rows.
+            num_first: so many steps at the start train vision and text alone; None takes
+                `train.vision_text_fraction` of all.
 
         Returns:
             The same rows for the same arguments, whatever was asked for before.
         """
         windows, episodes = self.train_windows, self.train_episodes
+        if num_first is None:
+            num_first = num_first_steps(self.config.train)
         rows = step_rows(
             step,
             seed=self.config.seed,
@@ -120,6 +124,7 @@ class PreparedRun:
             num_episodes=len(episodes),
             batch_size=self.config.train.batch_size,
             episode_fraction=self.config.train.episode_fraction,
+            num_first=num_first,
         )
         chosen = episodes if windows is None or rows.kind == "episodes" else windows
         own = share.positions(
@@ -128,6 +133,8 @@ class PreparedRun:
         # Where there are fewer rows than processes, some read none, and nothing to augment.
         rng = augment_generator(step, seed=self.config.seed, rows=own) if len(own) else None
         batch = chosen.batch(rows.indices[own], rng=rng)
+        if step < num_first and {VISION, TEXT} <= batch.inputs.keys():
+            return Batch({m: batch[m] for m in (VISION, TEXT)}, batch.rows)
         if chosen is windows and not self.config.train.text_on_windows:
             return Batch({m: each for m, each in batch.inputs.items() if m != TEXT}, batch.rows)
         return batch
@@ -145,6 +152,11 @@ class PreparedRun:
             return validate(embedder, windows=windows, episodes=episodes)
 
         return measure
+
+
+def num_first_steps(config: TrainConfig) -> int:
+    """Returns how many steps at the start train vision and text alone."""
+    return round(config.vision_text_fraction * config.num_steps)
 
 
 def prepare_run(

@@ -51,6 +51,7 @@ from jointspace.train.setup import (
     check_folder,
     first_difference,
     fit_preprocessor,
+    num_first_steps,
     prepare_rows,
     prepare_run,
     read_pictures,
@@ -141,7 +142,9 @@ class PreparedSeveral:
             The same rows for the same arguments, whatever was asked for before.
         """
         places, before = self._order
-        return self.runs[places[step]].batch_at(int(before[step]), share=share)
+        place = places[step]
+        num_first = int((places[: num_first_steps(self.config.train)] == place).sum())
+        return self.runs[place].batch_at(int(before[step]), share=share, num_first=num_first)
 
     @property
     def validate(self) -> Callable[[JointModel], Validation] | None:
