@@ -1,4 +1,5 @@
 import ctypes.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from jointspace.sim.engine import load_mujoco
 from jointspace.sim.layout import COLOURS, Item, Layout, draw_layout
 from jointspace.sim.rays import camera_rays, cast_rays, pixel_bounds, projected, visible_fraction
 from jointspace.sim.render import make_renderer
+from jointspace.sim.shading import shade
 from jointspace.sim.world import World
 
 PX = 96
@@ -76,9 +78,64 @@ def test_casting_rays_within_outlines_alone_misses_nothing():
             rays = camera_rays(float(model.cam_fovy[index]), PX)
             rays = rays @ data.cam_xmat[index].reshape(3, 3).T
             hit = cast_rays(model, data, data.cam_xpos[index].copy(), rays).geom >= 0
-            outlines = renderer._outlines(data, index).reshape(-1)
-            assert (outlines | ~hit).all()
-            assert outlines.mean() < 0.6
+            view = renderer._outlines_of_all.in_view(data, camera=index, image_px=PX)
+            assert (view.mask.reshape(-1) | ~hit).all()
+            assert view.mask.mean() < 0.6
+            rays = cast_rays(model, data, data.cam_xpos[index].copy(), rays)
+            assert set(rays.geom[hit].tolist()) <= set(view.geoms.tolist())
+
+
+def test_a_fixed_camera_shows_the_same_as_one_that_draws_everything_anew():
+    world, anew = World(samples=1), World(samples=1)
+    anew._renderer._keeps_things = [False, False]
+    for seed in range(4):
+        for each in (world, anew):
+            each.reset(draw_layout(np.random.default_rng(seed)))
+        for action in ((0.05, 0.03, -0.06, 0, 0, 0.3, 1), (0, 0, -0.06, 0, 0, 0, 0)):
+            for each in (world, anew):
+                each.step(action)
+            shown, wanted = world.pictures()["front"], anew.pictures()["front"]
+            difference = np.abs(shown.astype(int) - wanted)
+            assert difference.max() <= 1
+            assert (difference > 0).mean() < 0.001
+
+
+def test_what_a_renderer_drew_before_leaves_no_trace():
+    world = World(cameras=("front", "wrist"), samples=1)
+    layouts = [draw_layout(np.random.default_rng(seed)) for seed in range(3)]
+    bowl = Item(name="container0", kind="bowl", colour="blue", half_m=0.065, place=(0.5, 0.0))
+    base = Layout(items=(bowl,))
+    for changed in (
+        {"items": (replace(bowl, place=(0.5, 0.1)),)},
+        {"items": (replace(bowl, colour="red"),)},
+        {"light_shift": (0.1, 0.1, 0.0)},
+        {"camera_shift_m": (0.0, 0.01, 0.0)},
+        {"table_rgb": (0.4, 0.4, 0.4)},
+    ):
+        layouts += [base, replace(base, **changed)]
+    for layout in layouts:
+        fresh = World(cameras=("front", "wrist"), samples=1)
+        for each in (world, fresh):
+            each.reset(layout)
+        wanted = fresh.pictures()
+        for camera, picture in world.pictures().items():
+            np.testing.assert_array_equal(picture, wanted[camera])
+
+
+def test_colours_of_things_follow_from_sky_key_camera_and_highlight():
+    model, data = scene_of_a_sphere()
+    origin = np.array((0.0, 0.0, 1.0))
+    rays = camera_rays(20.0, 6)
+    hits = cast_rays(model, data, origin, rays)
+    colours = shade(model, data, origin=origin, rays=rays, hits=hits)
+    key = np.array((0.0, 0.0, 1.0))
+    for row in range(len(rays)):
+        normal, view = hits.normal[row], rays[row]
+        halfway = (key - view) / np.linalg.norm(key - view)
+        light = 0.38 + 0.16 * normal[2] + 0.48 * (normal @ key + 0.35) / 1.35
+        light += 0.12 * max(-normal @ view, 0.0)
+        wanted = np.array((1.0, 0.0, 0.0)) * light + 0.16 * max(normal @ halfway, 0.0) ** 16
+        np.testing.assert_allclose(colours[:, row], wanted, atol=1e-5)
 
 
 def test_bounds_hold_what_reaches_behind_the_camera_and_drop_what_lies_there():

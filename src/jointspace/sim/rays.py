@@ -11,6 +11,7 @@ from jointspace.sim.engine import load_mujoco
 
 NOTHING = -1
 _WORLD_BODY = 0
+_NUM_GROUPS = 6
 _FAR_M = 10.0
 _NEAR_M = 1e-3
 _OUTLINE_RAYS = 16
@@ -44,20 +45,33 @@ def cast_rays(
     data: Any,
     origin: Float64[np.ndarray, "3"],
     rays: Float64[np.ndarray, "rays 3"],
+    *,
+    groups: tuple[int, ...] | None = None,
 ) -> RayHits:
-    """Returns what unit rays from one point meet first; the table is left out."""
+    """Returns what unit rays from one point meet first; the table is left out.
+
+    Args:
+        model: the scene.
+        data: its state, after `mj_forward`.
+        origin: of all rays.
+        rays: their directions.
+        groups: of the geoms that rays meet; all if None.
+    """
     number = len(rays)
     geom = np.full(number, NOTHING, dtype=np.int32)
     distance, normal = np.zeros(number), np.zeros(3 * number)
     if number:
-        groups = np.ones(6, dtype=np.uint8)
+        met = np.ones(_NUM_GROUPS, dtype=np.uint8)
+        if groups is not None:
+            met[:] = 0
+            met[list(groups)] = 1
         flat = np.ascontiguousarray(rays).reshape(-1)
         load_mujoco().mj_multiRay(
             model,
             data,
             origin,
             flat,
-            groups,
+            met,
             1,
             _WORLD_BODY,
             geom,
@@ -109,10 +123,23 @@ def box_corners(
     model: Any, data: Any, geoms: Int[np.ndarray, " geoms"]
 ) -> Float64[np.ndarray, "geoms 8 3"]:
     """Returns the corners of the boxes around geoms, in the base frame."""
-    boxes = model.geom_aabb[geoms]
+    return corners_of(model.geom_aabb[geoms], data.geom_xmat[geoms], data.geom_xpos[geoms])
+
+
+def corners_of(
+    boxes: Float64[np.ndarray, "things 6"],
+    turns: Float64[np.ndarray, "things 9"],
+    places: Float64[np.ndarray, "things 3"],
+) -> Float64[np.ndarray, "things 8 3"]:
+    """Returns the corners of boxes, which are given by middle and half sizes in axes of their own.
+
+    Args:
+        boxes: three numbers for the middle, three for the half sizes.
+        turns: the rotation matrix of each one's axes.
+        places: the origin of each one's axes.
+    """
     corners = boxes[:, None, :3] + _CORNERS * boxes[:, None, 3:]
-    turns = data.geom_xmat[geoms].reshape(-1, 3, 3)
-    return corners @ turns.transpose(0, 2, 1) + data.geom_xpos[geoms][:, None]
+    return corners @ turns.reshape(-1, 3, 3).transpose(0, 2, 1) + places[:, None]
 
 
 def projected(
@@ -128,10 +155,9 @@ def projected(
     Float64[np.ndarray, "things corners"],
 ]:
     """Returns row and column in a picture, and depth in metres, of points."""
-    seen = (places - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
+    seen = _in_camera(data, camera, places)
     depth = -seen[..., 2]
-    scale = image_px / (2 * math.tan(math.radians(float(model.cam_fovy[camera])) / 2))
-    scales = scale / np.where(np.abs(depth) < _NEAR_M, _NEAR_M, depth)
+    scales = _scale(model, camera, image_px) / np.where(np.abs(depth) < _NEAR_M, _NEAR_M, depth)
     return image_px / 2 - scales * seen[..., 1], image_px / 2 + scales * seen[..., 0], depth
 
 
@@ -149,32 +175,54 @@ def pixel_bounds(
         First and last row, first and last column of each thing, the last ones excluded: nothing
         for what lies behind the camera.
     """
-    row, column, depth = projected(model, data, camera=camera, places=places, image_px=image_px)
-    bounds = np.stack(
-        [row.min(1) - 1, row.max(1) + 2, column.min(1) - 1, column.max(1) + 2], axis=1
-    )
-    behind = depth < _NEAR_M
-    for thing in np.flatnonzero(behind.any(axis=1)):
-        bounds[thing] = 0
-        if not behind[thing].all():
-            crossings = _crossings(places[thing], depth[thing])[None]
-            rows, columns, _ = projected(
-                model, data, camera=camera, places=crossings, image_px=image_px
-            )
-            bounds[thing] = (rows.min() - 1, rows.max() + 2, columns.min() - 1, columns.max() + 2)
+    seen = _in_camera(data, camera, places)
+    scale = _scale(model, camera, image_px)
+    flat, depth = seen[..., 1::-1] * (-1.0, 1.0), -seen[..., 2]  # down and to the right
+    front = depth >= _NEAR_M
+    onto = flat * (scale / np.where(front, depth, np.inf))[..., None]
+    hidden = np.where(front, 0.0, np.inf)[..., None]
+    low, high = (onto + hidden).min(axis=1), (onto - hidden).max(axis=1)
+    for_crossings = np.flatnonzero(front.any(axis=1) & ~front.all(axis=1))
+    if len(for_crossings):
+        crossings = _crossings(flat[for_crossings], depth[for_crossings]) * (scale / _NEAR_M)
+        low[for_crossings] = np.minimum(low[for_crossings], np.nanmin(crossings, axis=1))
+        high[for_crossings] = np.maximum(high[for_crossings], np.nanmax(crossings, axis=1))
+    low += image_px / 2 - 1
+    high += image_px / 2 + 2
+    bounds = np.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]], axis=1)
+    bounds[~front.any(axis=1)] = 0
     return np.clip(bounds, 0, image_px).astype(np.int64)
 
 
+def _in_camera(
+    data: Any, camera: int, places: Float64[np.ndarray, "things corners 3"]
+) -> Float64[np.ndarray, "things corners 3"]:
+    """Returns points in a camera's axes: right, up, and back."""
+    return (places - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
+
+
+def _scale(model: Any, camera: int, image_px: int) -> float:
+    """Returns the pixels to which one metre shrinks one metre before a camera."""
+    return image_px / (2 * math.tan(math.radians(float(model.cam_fovy[camera])) / 2))
+
+
 def _crossings(
-    places: Float64[np.ndarray, "corners 3"], depth: Float64[np.ndarray, " corners"]
-) -> Float64[np.ndarray, "crossings 3"]:
-    """Returns the corners of the part of a hull that lies just before the camera and beyond."""
-    front = np.flatnonzero(depth >= _NEAR_M)
-    back = np.flatnonzero(depth < _NEAR_M)
-    ahead, behind = depth[front][:, None], depth[back][None]
-    share = ((ahead - _NEAR_M) / (ahead - behind))[..., None]
-    between = places[front][:, None] * (1 - share) + places[back][None] * share
-    return np.concatenate([places[front], between.reshape(-1, 3)])
+    flat: Float64[np.ndarray, "things corners 2"], depth: Float64[np.ndarray, "things corners"]
+) -> Float64[np.ndarray, "things pairs 2"]:
+    """Returns where the lines between the corners of a hull come to lie just before a camera.
+
+    Args:
+        flat: where the corners are, across the camera's view.
+        depth: how far before it.
+
+    Returns:
+        As `flat`; NaN for pairs of corners on the same side.
+    """
+    one, other = np.triu_indices(depth.shape[1], k=1)
+    ahead, behind = depth[:, one], depth[:, other]
+    cuts = (ahead >= _NEAR_M) != (behind >= _NEAR_M)
+    share = np.where(cuts, (ahead - _NEAR_M) / np.where(cuts, ahead - behind, 1.0), np.nan)
+    return flat[:, one] * (1 - share[..., None]) + flat[:, other] * share[..., None]
 
 
 def subpixel_rays(
