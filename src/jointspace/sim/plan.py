@@ -13,10 +13,10 @@ UNSEEN_PARAPHRASES = "unseen_paraphrases"
 UNSEEN_COMBINATIONS = "unseen_combinations"
 
 _HELD_OUT_SHARES: Mapping[str, float] = {
-    "validation": 0.05,
-    "test": 0.18,
-    UNSEEN_PARAPHRASES: 0.05,
-    UNSEEN_COMBINATIONS: 0.05,
+    "validation": 0.03,
+    "test": 0.16,
+    UNSEEN_PARAPHRASES: 0.04,
+    UNSEEN_COMBINATIONS: 0.04,
 }
 """Share of the episodes in each split, in the order of their numbers after those of `train`."""
 
