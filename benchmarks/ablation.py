@@ -35,6 +35,7 @@ from ablation_tables import (
     question_table,
     summary,
 )
+from budget import with_budget
 from measured_run import seeded
 from page_blocks import rewrite_blocks
 from results_file import ResultsFile, data_identity, flat_config, is_same_run
@@ -78,22 +79,6 @@ class Task:
     def key(self, plan: Plan) -> dict[str, Any]:
         """Returns what a record must agree with to be of this run."""
         return {"data": plan.data, "candidates": plan.candidates, "seed": self.seed}
-
-
-def base_overrides(arguments: argparse.Namespace) -> list[str]:
-    """Returns the overrides of every arm: `--set`, the steps and the threads.
-
-    A configuration that validates once, at its end, goes on doing so.
-    """
-    overrides = list(arguments.overrides)
-    if arguments.steps:
-        train = read_config(arguments.config, overrides=overrides).train
-        overrides.append(f"train.num_steps={arguments.steps}")
-        if train.evaluate_every == train.num_steps:
-            overrides.append(f"train.evaluate_every={arguments.steps}")
-    if arguments.threads:
-        overrides.append(f"train.num_threads={arguments.threads}")
-    return overrides
 
 
 def arm_config(base_file: Path, base: RunConfig, arm: Arm) -> RunConfig:
@@ -312,7 +297,13 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         encoder = encoder or (used[-1] if used else None)
     else:
         data, candidates = data_identity(arguments.data), arguments.candidates
-        base = read_config(arguments.config, overrides=base_overrides(arguments))
+        overrides = with_budget(
+            arguments.config,
+            arguments.overrides,
+            num_steps=arguments.steps,
+            num_threads=arguments.threads,
+        )
+        base = read_config(arguments.config, overrides=overrides)
         write_whole(base_file, write_config(base))
     arms = choose_arms(arguments.arms, sentence_encoder=encoder)
     return Plan(read_config(base_file), arms, data, candidates)
