@@ -15,66 +15,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
-from textbook_model import LEARNING_RATE, TextbookModel, text_vectors
+from textbook_training import embed_textbook, random_rows, train_textbook
 
-from jointspace.batch import ACTION, CORE_MODALITIES, SIX_DIRECTIONS, TEXT, VISION, Embeddings
+from jointspace.batch import CORE_MODALITIES, SIX_DIRECTIONS, Embeddings
 from jointspace.commands.opened_run import OpenedRun, open_run
 from jointspace.config import RunConfig, read_config
-from jointspace.data.collate import Sample
 from jointspace.data.samples import SampleSet
 from jointspace.evaluation.directions import evaluate_embeddings
 from jointspace.evaluation.embedding import embed_samples
 from jointspace.evaluation.retrieval import evaluate_retrieval
 from jointspace.train.loop import train
-
-LONGEST_TRAJECTORY = 100
-
-
-def textbook_inputs(samples: SampleSet, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
-    """Returns what the chapter takes: pictures, text vectors, raw actions padded with zeros."""
-    read: list[Sample] = [samples.sample(int(row)) for row in rows]
-    images = torch.from_numpy(np.stack([each.frames[0, 0] for each in read]))
-    actions = [each.steps[ACTION].values[:LONGEST_TRAJECTORY] for each in read]
-    padded = np.zeros((len(read), max(map(len, actions)), actions[0].shape[1]), np.float32)
-    for row, values in zip(padded, actions, strict=True):
-        row[: len(values)] = values
-    return images, text_vectors([each.text or "" for each in read]), torch.from_numpy(padded)
-
-
-def train_textbook(
-    samples: SampleSet, *, config: RunConfig, embed_dim: int, action_dim: int
-) -> TextbookModel:
-    """Trains the chapter's model as the chapter does: plain AdamW, no schedule, no clipping."""
-    torch.manual_seed(config.seed)
-    model = TextbookModel(action_dim=action_dim, embed_dim=embed_dim)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
-    rng = np.random.default_rng(config.seed)
-    for _ in range(config.train.num_steps):
-        rows = rng.choice(
-            len(samples), size=min(config.train.batch_size, len(samples)), replace=False
-        )
-        optimizer.zero_grad()
-        model.loss(*textbook_inputs(samples, rows)).backward()
-        optimizer.step()
-    return model.eval()
-
-
-def embed_textbook(model: TextbookModel, samples: SampleSet) -> Embeddings:
-    """Embeds every row of a sample set with the chapter's model."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in CORE_MODALITIES}
-    with torch.inference_mode():
-        for start in range(0, len(samples), 64):
-            rows = np.arange(start, min(start + 64, len(samples)))
-            images, texts, actions = textbook_inputs(samples, rows)
-            parts[VISION].append(model.encode_vision(images).numpy())
-            parts[TEXT].append(model.encode_text(texts).numpy())
-            parts[ACTION].append(model.encode_action(actions).numpy())
-    return Embeddings(
-        {name: np.concatenate(each) for name, each in parts.items()}, samples.rows, samples.texts
-    )
 
 
 def score(embeddings: Embeddings) -> dict[str, dict[str, float]]:
@@ -113,13 +65,13 @@ def compare(opened: OpenedRun, config: RunConfig) -> dict[str, Mapping[str, dict
     known = SampleSet.of_windows(*arguments, episodes=splits.train, stride_s=config.data.stride_s)
     test = SampleSet.of_windows(*arguments, episodes=splits.test)
     textbook = train_textbook(
-        known,
+        random_rows(known, config),
         config=config,
-        embed_dim=config.model.embed_dim,
         action_dim=opened.dataset.episodes[0].action.shape[1],
+        first_picture_only=True,
     )
     return {
-        "textbook": score(embed_textbook(textbook, test)),
+        "textbook": score(embed_textbook(textbook, test, first_picture_only=True)),
         "jointspace": score(embed_samples(opened.embedder, test, modalities=CORE_MODALITIES)),
     }
 

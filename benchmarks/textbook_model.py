@@ -2,7 +2,7 @@
 
 What the chapter leaves open is read in its favour where that does not mend a mistake: texts, for
 which it wants "BERT-like" vectors, become fixed random word vectors summed up; trajectories are
-cut or zero-padded to one length.
+cut or zero-padded to one length; a row of several pictures is their mean.
 """
 
 import math
@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -50,9 +50,14 @@ class TextbookModel(nn.Module):
         # The chapter's scale: the logarithm, used as if it were the scale itself.
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
-    def encode_vision(self, images: UInt8[Tensor, "batch px px 3"]) -> Float[Tensor, "batch dim"]:
-        """Returns unit rows of pictures."""
-        return functional.normalize(self.vision(images.permute(0, 3, 1, 2).float() / 255), dim=-1)
+    def encode_vision(
+        self, images: UInt8[Tensor, "picture px px 3"], row: Int[Tensor, " picture"]
+    ) -> Float[Tensor, "batch dim"]:
+        """Returns unit rows of pictures: the mean where a row has several."""
+        features = self.vision(images.permute(0, 3, 1, 2).float() / 255)
+        total = features.new_zeros(int(row[-1]) + 1, features.shape[1])
+        # A sum of features has the direction of their mean.
+        return functional.normalize(total.index_add(0, row, features), dim=-1)
 
     def encode_text(self, texts: Float[Tensor, "batch text_dim"]) -> Float[Tensor, "batch dim"]:
         """Returns unit rows of text vectors."""
@@ -67,13 +72,14 @@ class TextbookModel(nn.Module):
 
     def loss(
         self,
-        images: UInt8[Tensor, "batch px px 3"],
+        images: UInt8[Tensor, "picture px px 3"],
+        row: Int[Tensor, " picture"],
         texts: Float[Tensor, "batch text_dim"],
         actions: Float[Tensor, "batch time action_dim"],
     ) -> Float[Tensor, ""]:
         """Returns the chapter's loss: six cross-entropies against the diagonal."""
         image, text, action = (
-            self.encode_vision(images),
+            self.encode_vision(images, row),
             self.encode_text(texts),
             self.encode_action(actions),
         )
