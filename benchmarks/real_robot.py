@@ -136,7 +136,7 @@ def measure_seed(config: RunConfig, *, data: Path, folder: Path, seed: int) -> d
     directions: dict[str, object] = {}
     for pair in PAIRS:
         for query, target in (pair, pair[::-1]):
-            hits = recall_at_5(windows.vectors[query], windows.vectors[target], draws=draws)
+            hits = recall_at_5(*windows.pair_rows(query, target), draws=draws)
             name = str(Direction(query, target))
             directions[name] = {
                 "floor": floor[name][0],

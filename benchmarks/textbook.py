@@ -35,14 +35,14 @@ def score(embeddings: Embeddings) -> dict[str, dict[str, float]]:
         {name: embeddings.vectors[name] for name in CORE_MODALITIES},
         embeddings.rows,
         embeddings.texts,
+        embeddings.gates,
     )
     ours = evaluate_embeddings(chosen).retrieval
     scores = {}
     own = np.arange(len(chosen))
     for direction in SIX_DIRECTIONS:
         diagonal = evaluate_retrieval(
-            chosen.vectors[direction.query],
-            chosen.vectors[direction.target],
+            *chosen.pair_rows(direction.query, direction.target),
             query_ids=own,
             target_ids=own,
         )

@@ -25,6 +25,9 @@ STATE = Modality("state")
 
 CORE_MODALITIES = (VISION, TEXT, ACTION)
 
+Pair = frozenset[Modality]
+"""Two modalities that are compared, in either order; one of them may be a fused query."""
+
 UNIT_NORM_TOLERANCE = 1e-3
 """How far the norm of a row of `Embeddings` may lie from 1 (half-precision towers round)."""
 
@@ -166,6 +169,39 @@ class Batch:
         return Batch(inputs, self.rows)
 
 
+def gated_rows(
+    rows: Float[np.ndarray, "row dim"], gate: Float[np.ndarray, " dim"] | None
+) -> Float[np.ndarray, "row dim"]:
+    """Returns rows as a pair of modalities compares them: through its gate, with length 1 again.
+
+    The dot product of two such rows is the similarity of the pair. One stored vector per item is
+    enough for every pair, since these rows are made of it.
+
+    Args:
+        rows: unit rows; a zero row, which lacks its modality, stays zero.
+        gate: one positive factor for each dimension; None gives the rows as they are.
+
+    Returns:
+        In the precision of the rows.
+
+    Example:
+        The similarity of two rows can be had without making either of them, as where an index
+        holds plain rows: fold the gate into the query twice, and divide by the length of the
+        gated target, which is one number to store beside each item.
+
+        >>> x, y, gate = np.array([[0.6, 0.8]]), np.array([[0.8, 0.6]]), np.array([2.0, 1.0])
+        >>> similarity = gated_rows(x, gate) @ gated_rows(y, gate).T
+        >>> query = gate**2 * x / np.linalg.norm(gate * x, axis=1, keepdims=True)
+        >>> bool(np.allclose(similarity, query @ y.T / np.linalg.norm(gate * y, axis=1)))
+        True
+    """
+    if gate is None:
+        return rows
+    gated = rows.astype(np.float64) * gate
+    lengths = np.sqrt((gated**2).sum(axis=1, keepdims=True))
+    return np.asarray((gated / np.where(lengths > 0, lengths, 1)).astype(rows.dtype))
+
+
 @dataclass(frozen=True)
 class Embeddings:
     """Model output: unit rows per modality, aligned with their row ids.
@@ -174,11 +210,14 @@ class Embeddings:
         vectors: modality -> "row dim". A row that lacks the modality is all zero.
         rows: the row ids, shared by all modalities.
         texts: instruction id -> text, for reports; may be empty.
+        gates: what each dimension counts where a pair is compared, see `gated_rows`; a pair that is
+            not there is compared by the cosine of its rows.
     """
 
     vectors: Mapping[Modality, Float[np.ndarray, "row dim"]]
     rows: RowIds
     texts: Mapping[int, str] = field(default_factory=dict)
+    gates: Mapping[Pair, Float[np.ndarray, " dim"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for modality, vectors in self.vectors.items():
@@ -195,6 +234,12 @@ class Embeddings:
                     f"embeddings: row {row} of '{modality}' has norm {norms[row]:.4g}; "
                     "expected 1, or 0 for a missing modality"
                 )
+        for pair, gate in self.gates.items():
+            if not (np.isfinite(gate) & (gate > 0)).all():
+                raise InputError(
+                    f"embeddings: the gate of {' and '.join(sorted(pair))} holds {gate.min():.4g}; "
+                    "expected positive numbers"
+                )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -208,15 +253,54 @@ class Embeddings:
         """True for the rows that have `modality`."""
         return np.asarray(self.vectors[modality].any(axis=1))
 
+    def gate(self, first: Modality, second: Modality) -> Float[np.ndarray, " dim"] | None:
+        """Returns the gate of a pair in either order; None where it has none."""
+        return self.gates.get(frozenset((first, second)))
+
+    def pair_rows(
+        self, first: Modality, second: Modality, rows: Any = None, second_rows: Any = None
+    ) -> tuple[Float[np.ndarray, "row dim"], Float[np.ndarray, "second_row dim"]]:
+        """Returns rows of two modalities whose dot products are the pair's similarities.
+
+        Args:
+            first: a modality or fused query.
+            second: what it is compared with.
+            rows: which rows (integers or a boolean mask); None means all.
+            second_rows: which rows of `second`; None means the same.
+
+        Returns:
+            Unit rows of each, through the pair's gate where it has one; a row that lacks the
+            modality is zero.
+        """
+        gate = self.gate(first, second)
+        index = slice(None) if rows is None else rows
+        second_index = index if second_rows is None else second_rows
+        return (
+            gated_rows(self.vectors[first][index], gate),
+            gated_rows(self.vectors[second][second_index], gate),
+        )
+
     def take(self, index: Any) -> "Embeddings":
         """Returns the rows at `index` (integers or a boolean mask)."""
         vectors = {m: v[index] for m, v in self.vectors.items()}
-        return Embeddings(vectors, self.rows.take(index), self.texts)
+        return Embeddings(vectors, self.rows.take(index), self.texts, self.gates)
 
     @staticmethod
     def concatenate(parts: Iterable["Embeddings"]) -> "Embeddings":
-        """Joins embeddings of the same modalities in order."""
+        """Joins embeddings of the same modalities in order.
+
+        Raises:
+            InputError: they have different gates, and so come from different models.
+        """
         pieces = list(parts)
+        gates = pieces[0].gates
+        for piece in pieces[1:]:
+            if piece.gates.keys() != gates.keys() or any(
+                not np.array_equal(gate, gates[pair]) for pair, gate in piece.gates.items()
+            ):
+                raise InputError(
+                    "embeddings: the parts have different gates; expected those of one model"
+                )
         vectors = {m: np.concatenate([p.vectors[m] for p in pieces]) for m in pieces[0].modalities}
         texts = {k: v for p in pieces for k, v in p.texts.items()}
-        return Embeddings(vectors, RowIds.concatenate(p.rows for p in pieces), texts)
+        return Embeddings(vectors, RowIds.concatenate(p.rows for p in pieces), texts, gates)

@@ -33,3 +33,17 @@ class Embedder(Protocol):
                 for.
         """
         ...
+
+    def pair_gate(self, first: Modality, second: Modality) -> Float32[np.ndarray, " dim"] | None:
+        """Returns what each dimension counts where two modalities are compared.
+
+        Rows are compared through it by `batch.gated_rows`; one of the two may be a fused query.
+
+        Returns:
+            A positive number for each dimension, the same in either order; None where the pair is
+            compared by the cosine of its rows.
+
+        Raises:
+            InputError: the two are not compared.
+        """
+        ...

@@ -1,5 +1,7 @@
 """`jointspace embed`: the file that it writes."""
 
+import json
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -44,3 +46,18 @@ def test_the_file_of_an_earlier_run_is_replaced(embeddings, tmp_path):
     file.write_bytes(b"before")
     embed.write_embeddings(file, embeddings)
     assert pq.read_table(file).num_rows == 3
+
+
+def test_gates_are_in_the_metadata_of_the_schema(embeddings, tmp_path):
+    file = tmp_path / "rows.parquet"
+    embed.write_embeddings(file, embeddings)
+    assert pq.read_schema(file).metadata is None
+    gate = np.array([0.5, 2.0], np.float32)
+    pair = frozenset((TEXT, VISION))
+    embed.write_embeddings(
+        file, Embeddings(embeddings.vectors, embeddings.rows, embeddings.texts, {pair: gate})
+    )
+    metadata = pq.read_schema(file).metadata
+    assert json.loads(metadata[embed.PAIR_GATES_KEY.encode()]) == [
+        {"modalities": ["vision", "text"], "gate": [0.5, 2.0]}
+    ]

@@ -32,6 +32,9 @@ class Projection:
         self.nan_above = nan_above
         self.calls = []
 
+    def pair_gate(self, first, second):
+        return np.full(DIM, 2.0, np.float32) if TEXT in {first, second} else None
+
     def embed(self, modality, batch):
         self.calls.append(len(batch))
         vectors = np.zeros((len(batch), DIM))
@@ -141,6 +144,8 @@ def test_row_05_any_embedder_can_be_wrapped_even_a_wrapped_one():
     once = CachedEmbedder(inner, version="a")
     twice: Embedder = CachedEmbedder(once, version="a")
     assert isinstance(twice, Embedder)
+    assert twice.pair_gate(VISION, ACTION) is None
+    assert twice.pair_gate(TEXT, ACTION).tolist() == [2.0] * DIM
     assert twice.embed_dim == DIM
     assert twice.modalities == (force,)
     np.testing.assert_array_equal(twice.embed(force, made), Projection(force).embed(force, made))

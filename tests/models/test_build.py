@@ -181,6 +181,14 @@ def test_only_the_sigmoid_loss_has_biases():
     assert added == {name.replace("log_scales", "biases") for name in scales_of(contrastive)}
 
 
+def test_only_a_gated_metric_has_gates():
+    """Weights of runs without them stay readable."""
+    plain, gated = build(), build(pair_metric="gated")
+    added = set(gated.state_dict()) - set(plain.state_dict())
+    names = scales_of(plain)
+    assert added == {name.replace("log_scales", "gates.learned") for name in names}
+
+
 def scales_of(model):
     return [name for name in model.state_dict() if name.startswith("log_scales")]
 

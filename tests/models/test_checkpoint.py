@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from jointspace.batch import VISION
+from jointspace.batch import TEXT, VISION
 from jointspace.errors import RunFolderError, StorageError
 from jointspace.models.checkpoint import load_weights, save_weights
 from tests.models.batches import batch, build
@@ -22,6 +22,17 @@ def test_saved_and_loaded_weights_give_equal_embeddings(path):
     assert load_weights(twin, path) == {"step": "7"}
     assert torch.equal(twin.encode(VISION, batch()), model.encode(VISION, batch()))
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_gates_are_saved_and_loaded_with_the_weights(path):
+    model, twin = build(pair_metric="gated"), build(pair_metric="gated")
+    for each in model.gates.parameters():
+        each.data += 1.0
+    save_weights(model, path)
+    load_weights(twin, path)
+    assert torch.equal(twin.pair_gate(VISION, TEXT), model.pair_gate(VISION, TEXT))
+    with pytest.raises(RunFolderError, match=r"gates\.learned\.\S+ is not the model's"):
+        load_weights(build(), path)
 
 
 def test_weights_of_another_model_are_refused_and_change_nothing(path):

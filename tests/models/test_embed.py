@@ -5,6 +5,7 @@ import torch
 from jointspace.batch import ACTION, STATE, TEXT, VISION, Batch, ModalityInput, fused_name
 from jointspace.embedder import Embedder
 from jointspace.errors import InputError
+from jointspace.evaluation.embedding import pair_gates
 from jointspace.models.embed import TorchEmbedder
 from tests.models.batches import as_numpy, batch, build
 
@@ -77,3 +78,22 @@ def test_the_result_holds_on_to_no_graph(model):
     vectors = TorchEmbedder(model).embed(TEXT, as_numpy(batch()))
     assert vectors.dtype == np.float32
     assert torch.is_grad_enabled()
+
+
+def test_gates_are_given_as_arrays_for_every_pair_that_is_compared(model):
+    assert pair_gates(TorchEmbedder(model), TorchEmbedder(model).modalities) == {}
+    gated = build(pair_metric="gated")
+    for number, each in enumerate(gated.gates.parameters()):
+        each.data += number / 10
+    embedder = TorchEmbedder(gated)
+    gates = pair_gates(embedder, embedder.modalities)
+    # Six pairs of four modalities, and six queries of two that search the two others.
+    assert len(gates) == 6 + 12
+    for pair, gate in gates.items():
+        expected = gated.pair_gate(*pair).detach().numpy()
+        np.testing.assert_array_equal(gate, expected)
+        assert gate.dtype == np.float32
+    assert frozenset((fused_name((VISION, TEXT)), ACTION)) in gates
+    assert frozenset((fused_name((VISION, TEXT)), TEXT)) not in gates
+    with pytest.raises(InputError, match="no temperature for"):
+        embedder.pair_gate(VISION, VISION)

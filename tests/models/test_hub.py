@@ -77,6 +77,7 @@ def run_folder(tmp_path, towers):
             embed_dim=8,
             sensors=(),
             fusion="none",
+            pair_metric="gated",
             vision=VisionConfig(tower="pretrained", pretrained=vision, width=16, grid=2),
             text=TextConfig(tower="sentence", pretrained=text, width=16),
             action=TrajectoryConfig(width=16),
@@ -91,7 +92,10 @@ def run_folder(tmp_path, towers):
     folder = tmp_path / "run"
     create_run(folder, config=config, preprocessor=preprocessor, splits=splits, dataset=dataset)
     torch.manual_seed(3)
-    save_weights(build_run_model(config, preprocessor), folder / "model.safetensors")
+    model = build_run_model(config, preprocessor)
+    for each in model.gates.parameters():
+        each.data += torch.randn_like(each)
+    save_weights(model, folder / "model.safetensors")
     return folder
 
 
@@ -123,11 +127,14 @@ def header(folder):
 
 def test_a_space_that_was_saved_embeds_as_its_run(run_folder, tmp_path, towers):
     expected = vectors(JointSpace.of_run(run_folder))
+    gate = JointSpace.of_run(run_folder).embedder.pair_gate(TEXT, VISION)
     saved = JointSpace.of_run(run_folder).save_pretrained(tmp_path / "space")
     for source in towers:  # the space is whole by itself, wherever it is moved
         shutil.rmtree(source)
     shutil.move(saved, tmp_path / "elsewhere")
-    found = vectors(JointSpace.from_pretrained(tmp_path / "elsewhere"))
+    opened = JointSpace.from_pretrained(tmp_path / "elsewhere")
+    found = vectors(opened)
+    np.testing.assert_array_equal(opened.embedder.pair_gate(TEXT, VISION), gate)
     for modality in (VISION, TEXT):
         np.testing.assert_array_equal(found[modality], expected[modality])
 
@@ -205,6 +212,7 @@ def test_the_card_of_a_run_that_nobody_measured_says_so(run_folder, tmp_path):
     assert "Nothing was measured. `jointspace evaluate RUN" in text
     assert "licence: not stated" in text
     assert "trained on: my_data" in text
+    assert "compared through the gate of each pair" in text
     assert top["license"] == "unknown"
     assert not {"metrics", "model-index", "datasets"} & set(top)  # a folder's name is no id
     assert not (tmp_path / "space" / "metrics.json").exists()
@@ -215,11 +223,15 @@ def test_towers_that_were_trained_from_scratch_are_named_so(run_folder, tmp_path
     config = dataclasses.replace(
         space.config,
         model=dataclasses.replace(
-            space.config.model, vision=VisionConfig(), text=TextConfig(tower="transformer")
+            space.config.model,
+            vision=VisionConfig(),
+            text=TextConfig(tower="transformer"),
+            pair_metric="cosine",
         ),
     )
     folder = dataclasses.replace(space, config=config).save_pretrained(tmp_path / "space")
     assert header(folder)[1].count("trained from scratch") == 2
+    assert "gate" not in header(folder)[1]
     assert not (folder / "pretrained").exists()
 
 

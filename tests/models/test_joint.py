@@ -264,3 +264,59 @@ def test_missing_modalities_leave_gradients_finite(model):
 def test_features_of_another_batch_can_be_fused_too(model):
     made = {VISION: features((3, 1, 0), width=16), TEXT: features((2, 0, 0), width=16, seed=1)}
     assert model.fuse(made, (VISION, TEXT)).norm(dim=1).tolist() == pytest.approx([1, 1, 0])
+
+
+@pytest.fixture
+def gated():
+    """A model with gates away from 1."""
+    model = build(pair_metric="gated").eval()
+    generator = torch.Generator().manual_seed(4)
+    for each in model.gates.parameters():
+        each.data += torch.randn(each.shape, generator=generator)
+    return model
+
+
+def test_fresh_gates_are_one_and_change_no_row():
+    plain, gated = build().eval(), build(pair_metric="gated").eval()
+    gated.load_state_dict(plain.state_dict(), strict=False)
+    for modality in (VISION, TEXT, fused_name((VISION, TEXT))):
+        rows = plain.encode(modality, batch())
+        torch.testing.assert_close(gated.encode(modality, batch()), rows)
+        first, second = gated.pair_rows(modality, ACTION, rows, rows)
+        torch.testing.assert_close(first, rows)
+        torch.testing.assert_close(second, rows)
+    torch.testing.assert_close(gated.pair_gate(VISION, TEXT), torch.ones(16))
+
+
+def test_rows_of_a_pair_go_through_its_gate_and_keep_their_length(gated):
+    x, y = gated.encode(VISION, batch()), gated.encode(TEXT, full_batch())
+    first, second = gated.pair_rows(VISION, TEXT, x, y)
+    gate = gated.pair_gate(TEXT, VISION).double()
+    for i, j in ((0, 0), (0, 3), (2, 1)):
+        p, q = gate * x[i].double(), gate * y[j].double()
+        expected = p @ q / (p @ p * (q @ q)).sqrt()
+        assert (first[i] @ second[j]).item() == pytest.approx(expected.item(), abs=1e-6)
+    assert not first[1].any(), "the row has no vision"
+    torch.testing.assert_close(first[[0, 2]].norm(dim=1), torch.ones(2))
+    first.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in gated.parameters())
+
+
+def test_every_pair_has_a_gate_of_its_own_and_fused_queries_share_that_of_their_target(gated):
+    pairs = [(a, b) for a in gated.modalities for b in gated.modalities if a < b]
+    gates = [gated.pair_gate(a, b) for a, b in pairs]
+    gates += [gated.pair_gate(fused_name((VISION, TEXT)), ACTION)]
+    for i, one in enumerate(gates):
+        assert one.min() > 0
+        assert not any(torch.equal(one, other) for other in gates[:i])
+    assert torch.equal(gates[0], gated.pair_gate(*pairs[0][::-1]))
+    assert torch.equal(gates[-1], gated.pair_gate(ACTION, fused_name((TEXT, STATE))))
+    with pytest.raises(InputError, match="no temperature for"):
+        gated.pair_gate(VISION, Modality("force"))
+
+
+def test_a_model_without_gates_compares_the_very_rows(model):
+    rows = model.encode(VISION, batch())
+    first, second = model.pair_rows(VISION, TEXT, rows, rows)
+    assert first is second is rows
+    assert model.pair_gate(VISION, TEXT) is None

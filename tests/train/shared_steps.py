@@ -24,7 +24,9 @@ CASES = {
     "some fused queries": (12, LossConfig(modality_dropout=0.5), 0),
     "triplets in chunks": (12, replace(ALL, name="triplet", mining="all"), 3),
     "no text": (10, ALL, 0),
+    "gates in chunks": (13, ALL, 2),
 }
+GATED = {"triplets in chunks", "gates in chunks"}
 
 
 def rows_of(case, *, num_rows):
@@ -52,7 +54,7 @@ def gradients(team):
     found = {}
     for case, (num_rows, config, chunk_rows) in CASES.items():
         # Rank 0's weights count: the others start with different ones.
-        model = toy_model(seed=team.place.rank, dropout=0.0).double()
+        model = toy_model(seed=team.place.rank, dropout=0.0, gated=case in GATED).double()
         if team.are_many:
             share_weights(model)
         batch = rows_of(case, num_rows=num_rows)

@@ -35,7 +35,7 @@ def gradients(model, batch, *, chunk_rows, config=CONFIG, precision="fp32"):
 @pytest.mark.parametrize("chunk_rows", [1, 5, 12, 13, 50])
 @pytest.mark.parametrize("name", ["contrastive", "triplet"])
 def test_chunks_of_any_size_give_the_loss_and_gradient_of_the_whole(chunk_rows, name):
-    model, batch = toy_model(dropout=0.0).double(), rows_of("", num_rows=13)
+    model, batch = toy_model(dropout=0.0, gated=True).double(), rows_of("", num_rows=13)
     config = LossConfig(name=name, fused_queries_per_step=0, modality_dropout=0.3)
     plain, expected = gradients(model, batch, chunk_rows=0, config=config)
     cached, found = gradients(model, batch, chunk_rows=chunk_rows, config=config)
@@ -48,6 +48,7 @@ def test_chunks_of_any_size_give_the_loss_and_gradient_of_the_whole(chunk_rows, 
         torch.testing.assert_close(found[parameter], gradient, rtol=1e-10, atol=1e-12)
     assert any("log_scales" in each for each in found) == (name == "contrastive")
     assert any("fusion" in each for each in found)
+    assert {n for n, _ in model.named_parameters() if n.startswith("gates")} <= set(found)
 
 
 def test_dropout_drops_the_same_in_both_passes():

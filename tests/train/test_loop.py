@@ -268,3 +268,14 @@ def test_the_log_names_every_direction_and_temperature(tmp_path):
     assert train["learning_rate"] < 0.01
     assert train["gradient_norm"] > 0
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_gates_learn_and_are_among_the_weights_of_the_run(tmp_path):
+    config = configured(gate_factor=10.0, learning_rate=0.001)
+    start = toy_model(fusion=False, gated=True).gates.state_dict()
+    model, _ = run(tmp_path / "run", config=config, model=toy_model(fusion=False, gated=True))
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    for name, learned in model.gates.state_dict().items():
+        assert torch.equal(weights[f"gates.{name}"], learned)
+        # Adam moves by about the learning rate a step, which is 0.01 here at its highest.
+        assert 0.01 < (learned - start[name]).abs().max() < 0.12

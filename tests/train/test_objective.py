@@ -1,5 +1,6 @@
 """The objective: all pairs, and fused queries that are trained and survive a missing modality."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from jointspace.batch import (
 from jointspace.config import LossConfig
 from jointspace.errors import InputError
 from jointspace.losses.contrastive import multimodal_contrastive
+from jointspace.models.pair_gates import PairGates
 from jointspace.models.tensors import to_tensors
 from jointspace.train.encoding import drop_modalities
 from jointspace.train.objective import training_loss
@@ -232,3 +234,58 @@ def test_rows_of_a_goal_can_be_ignored(name):
     }
     pair = Direction(VISION, ACTION)
     assert totals["goal"].pairs[pair] < totals["none"].pairs[pair]
+
+
+def similarity_by_loop(gate, x, y):
+    """cos(g * x, g * y), one number at a time."""
+    p, q = [[g * v for g, v in zip(gate, row, strict=True)] for row in (x, y)]
+    return sum(a * b for a, b in zip(p, q, strict=True)) / math.sqrt(
+        sum(a * a for a in p) * sum(b * b for b in q)
+    )
+
+
+def test_every_pair_and_fused_query_is_compared_through_its_own_gate():
+    """Against the likelihood of each row's own partner, one number at a time."""
+    model = toy_model(gated=True).double().eval()
+    batch = tensors(toy_batch(6)).map(lambda a: a.double() if a.is_floating_point() else a)
+    config = replace(CONFIG, positives="diagonal", ignore="none")
+    objective = training_loss(model, batch, config=config)
+    names = [*model.modalities, *(query.name for query in model.fused_queries)]
+    rows = {name: model.encode(name, batch).tolist() for name in names}
+    for direction, loss in (objective.pairs | objective.fused).items():
+        gate = model.pair_gate(direction.query, direction.target).tolist()
+        scale = model.logit_scale(direction.query, direction.target).item()
+        terms = []
+        for number, query in enumerate(rows[direction.query]):
+            logits = [
+                scale * similarity_by_loop(gate, query, target) for target in rows[direction.target]
+            ]
+            terms.append(math.log(sum(map(math.exp, logits))) - logits[number])
+        assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["contrastive", "sigmoid", "triplet"])
+@pytest.mark.parametrize("tile_rows", [0, 3])
+def test_every_loss_in_tiles_or_not_trains_every_gate(name, tile_rows):
+    batch = tensors(without(toy_batch(), VISION, slice(0, 3)))
+    config = replace(CONFIG, name=name, mining="all", tile_rows=tile_rows)
+    model = toy_model(initial_bias=-3.0, gated=True).eval()
+    training_loss(model, batch, config=config).total.backward()
+    gradients = {name: each.grad for name, each in model.gates.named_parameters()}
+    assert len(gradients) == 6
+    for pair, gradient in gradients.items():
+        assert gradient.isfinite().all(), pair
+        assert gradient.abs().min() > 0, pair
+
+
+@pytest.mark.parametrize("name", ["contrastive", "sigmoid", "triplet"])
+def test_fresh_gates_give_the_loss_of_a_model_without_them(name):
+    batch, config = tensors(toy_batch()), replace(CONFIG, name=name)
+    plain = toy_model(initial_bias=-3.0).eval()
+    gated = toy_model(initial_bias=-3.0, gated=True).eval()
+    fresh = PairGates(gated.log_scales, dim=8).state_dict()
+    gated.load_state_dict({**gated.state_dict(), **{f"gates.{n}": g for n, g in fresh.items()}})
+    torch.testing.assert_close(
+        training_loss(gated, batch, config=config).total,
+        training_loss(plain, batch, config=config).total,
+    )

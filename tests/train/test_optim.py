@@ -137,3 +137,21 @@ def test_pretrained_networks_learn_at_their_own_rate():
     }
     set_learning_rate(optimizer, 0.05)
     assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05, 0.001, 0.001]
+
+
+def test_gates_learn_at_their_own_rate_and_do_not_decay():
+    model = JointModel({VISION: Tower(), TEXT: Tower()}, embed_dim=2, gated=True)
+    optimizer = build_optimizer(
+        model, learning_rate=0.01, weight_decay=0.5, beta1=0.9, beta2=0.98, gate_factor=10.0
+    )
+    groups = {group["name"]: group for group in optimizer.param_groups}
+    assert set(groups) == {"decayed", "others", "gate others"}
+    (gate,) = groups["gate others"]["params"]
+    assert gate is model.gates.learned["vision+text"]
+    assert (groups["gate others"]["weight_decay"], groups["gate others"]["lr"]) == (0.0, 0.1)
+    set_learning_rate(optimizer, 0.002)
+    assert groups["gate others"]["lr"] == pytest.approx(0.02)
+    before = gate.detach().clone()
+    gate.grad = torch.tensor([1.0, 0.0])
+    optimizer.step()
+    torch.testing.assert_close(gate.detach(), before - torch.tensor([0.02, 0.0]))

@@ -37,6 +37,9 @@ class ByIds:
         self.vectors = vectors
         self.modalities = (*vectors, "vision+text")
 
+    def pair_gate(self, first, second):
+        return None
+
     def embed(self, modality, batch):
         raise AssertionError
 

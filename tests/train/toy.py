@@ -31,8 +31,8 @@ def toy_batch(num_rows=12, *, seed=0, modalities=(VISION, TEXT, ACTION), goals=3
     return Batch(inputs, rows)
 
 
-def toy_model(*, seed=0, fusion=True, dropout=0.1, goals=3, initial_bias=None):
-    """Vision, text and action of `toy_batch`, with trainable fusion."""
+def toy_model(*, seed=0, fusion=True, dropout=0.1, goals=3, initial_bias=None, gated=False):
+    """Vision, text and action of `toy_batch`, with trainable fusion; gates away from 1."""
     torch.manual_seed(seed)
     towers = {
         VISION: FrequencyEncoder(goals, width=16, num_coefficients=3, dropout=dropout),
@@ -41,4 +41,9 @@ def toy_model(*, seed=0, fusion=True, dropout=0.1, goals=3, initial_bias=None):
     }
     widths = {VISION: 16, TEXT: 8, ACTION: 16}
     late = LateFusion(widths, dim=8, layers=1, num_heads=2, dropout=dropout) if fusion else None
-    return JointModel(towers, embed_dim=8, fusion=late, initial_bias=initial_bias)
+    model = JointModel(towers, embed_dim=8, fusion=late, initial_bias=initial_bias, gated=gated)
+    if gated:
+        generator = torch.Generator().manual_seed(seed)
+        for each in model.gates.parameters():
+            each.data += torch.randn(each.shape, generator=generator)
+    return model

@@ -1,6 +1,7 @@
 """`jointspace embed`."""
 
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from jointspace.data.windows import num_short_episodes
 from jointspace.evaluation.embedding import embed_samples
 from jointspace.progress import progress_bar
 from jointspace.storage import write_whole
+
+PAIR_GATES_KEY = "jointspace.pair_gates"
+"""Where a file of embeddings keeps the gates of its pairs."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,9 @@ def run(arguments: Embed) -> Embedded:
 def write_embeddings(file: Path, embeddings: Embeddings) -> None:
     """Writes embeddings as Parquet: a column per id, the instruction, a list column per modality.
 
-    The lists are in `vector.<modality>`; a row that lacks a modality has null there.
+    The lists are in `vector.<modality>`; a row that lacks a modality has null there. The gates of
+    the pairs, if the model has any, are in the metadata of the schema, under `PAIR_GATES_KEY`: a
+    JSON list of objects with `modalities` (two names) and `gate` (a number for each dimension).
 
     Args:
         file: replaced whole, or not at all.
@@ -123,6 +129,19 @@ def write_embeddings(file: Path, embeddings: Embeddings) -> None:
         columns[f"vector.{modality}"] = pa.FixedSizeListArray.from_arrays(
             flat, vectors.shape[1], mask=pa.array(~embeddings.present(modality))
         )
+    table = pa.table(columns)
+    if embeddings.gates:
+        table = table.replace_schema_metadata({PAIR_GATES_KEY: _gates_json(embeddings)})
     content = io.BytesIO()
-    pq.write_table(pa.table(columns), content)
+    pq.write_table(table, content)
     write_whole(file, content.getvalue())
+
+
+def _gates_json(embeddings: Embeddings) -> str:
+    place = {modality: number for number, modality in enumerate(embeddings.modalities)}
+    return json.dumps(
+        [
+            {"modalities": sorted(pair, key=place.__getitem__), "gate": gate.tolist()}
+            for pair, gate in embeddings.gates.items()
+        ]
+    )

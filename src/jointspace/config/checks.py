@@ -93,6 +93,7 @@ _INTERVALS: Mapping[str, str] = {
     "train.warmup_steps": "[0, inf)",
     "train.clip_norm": "(0, inf)",
     "train.pretrained_factor": "[0, 1]",
+    "train.gate_factor": "[0, 1000]",
     "train.episode_fraction": "[0, 1]",
     "train.vision_text_fraction": "[0, 1]",
     "train.evaluate_every": "[1, inf)",

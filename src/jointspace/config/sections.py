@@ -138,6 +138,9 @@ class ModelConfig:
         sensors: further modalities beside vision, text and action: `state` (left out where the
             data set records none), or a feature's name.
         fusion: how fused queries (such as vision+text -> action) are made; `none` builds no fusion.
+        pair_metric: how rows of two modalities are compared: `cosine`, or `gated`, the cosine after
+            each dimension was multiplied by what the pair has learned that it counts. One vector
+            per row either way.
     """
 
     name: Literal["vision-language", "vision-language-action", "efficient"] = (
@@ -146,6 +149,7 @@ class ModelConfig:
     embed_dim: int = 128
     sensors: tuple[str, ...] = ("state",)
     fusion: Literal["none", "early", "late", "three-way"] = "late"
+    pair_metric: Literal["cosine", "gated"] = "cosine"
     fusion_layers: int = 1
     fusion_heads: int = 4
     vision: VisionConfig = field(default_factory=VisionConfig)
@@ -226,6 +230,8 @@ class TrainConfig:
         vision_text_fraction: share of the steps, at the start, that train vision and text alone, on
             whole episodes. What words mean in pictures, colours above all, is learned late or never
             once motions shape the vision tower.
+        gate_factor: what the learning rate is multiplied by for the gates of `model.pair_metric`,
+            which must move far from 1 while weights move a little.
         text_on_windows: whether windows also train the pairs with text; where instructions say what
             happens in a whole episode, a window of it often does not show.
         evaluate_every: steps between evaluations on the validation split; each is followed by a
@@ -254,6 +260,7 @@ class TrainConfig:
     warmup_steps: int = 50
     clip_norm: float = 1.0
     pretrained_factor: float = 0.02
+    gate_factor: float = 10.0
     episode_fraction: float = 0.25
     vision_text_fraction: float = 0.0
     text_on_windows: bool = True

@@ -238,6 +238,14 @@ class CachedEmbedder:
                 self.cache.put(key, vector)
         return vectors
 
+    def pair_gate(self, first: Modality, second: Modality) -> Float32[np.ndarray, " dim"] | None:
+        """Returns the wrapped embedder's gate of a pair; None where it has none.
+
+        Raises:
+            InputError: the embedder does not compare the two.
+        """
+        return self._embedder.pair_gate(first, second)
+
     def _members(self, modality: Modality) -> tuple[Modality, ...]:
         """Returns what a query is fused from, which for a plain modality is itself."""
         members = tuple(Modality(name) for name in modality.split("+"))

@@ -146,6 +146,9 @@ def modality_gap(
 def measure_geometry(embeddings: Embeddings) -> Geometry:
     """Measures alignment and gap of every pair of modalities, and the uniformity of each.
 
+    A pair is measured as the model compares it, through its gate if it has one; uniformity is of
+    the rows as they are.
+
     Repeated texts would look like a collapse, so that uniformity counts each instruction once.
     """
     plain = [m for m in embeddings.modalities if "+" not in m]
@@ -154,7 +157,7 @@ def measure_geometry(embeddings: Embeddings) -> Geometry:
     for a, b in combinations(plain, 2):
         both = present[a] & present[b]
         if both.any():
-            first, second = embeddings.vectors[a][both], embeddings.vectors[b][both]
+            first, second = embeddings.pair_rows(a, b, both)
             pairs[a, b] = PairGeometry(
                 alignment(first, second), modality_gap(first, second), int(both.sum())
             )

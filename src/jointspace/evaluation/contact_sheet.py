@@ -102,9 +102,10 @@ def retrieve_examples(
     ids = embeddings.rows.take(rows)
     texts = distinct_texts(ids, positives="goal")
     groups = [(labels or {}).get(int(goal), "") or f"goal {goal}" for goal in texts.answers]
+    vision, spoken = embeddings.pair_rows(VISION, TEXT, rows, rows[texts.row])
     shown = []
     for text in _drawn(groups, num_queries, np.random.default_rng(seed)):
-        cosines = embeddings.vectors[VISION][rows] @ embeddings.vectors[TEXT][rows[texts.row[text]]]
+        cosines = vision @ spoken[text]
         results = []
         for row in np.argsort(-cosines, kind="stable")[:num_results].tolist():
             position = position_of[int(ids.episode[row])]

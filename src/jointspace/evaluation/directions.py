@@ -75,7 +75,9 @@ def evaluate_embeddings(
     A row's vision, action and state answer only each other. A text answers every row of its goal,
     and each distinct instruction counts once, as a query and as a candidate. A direction is
     measured on the rows that have both of its sides. A fused query, named `vision+text`, searches
-    each modality that is not part of it; it is never a candidate.
+    each modality that is not part of it; it is never a candidate. Rows are compared as the model
+    compares the pair, through its gate where there is one; only the uniformity of a modality is
+    that of its rows as they are.
 
     Args:
         embeddings: unit rows of each modality, and of fused queries.
@@ -197,8 +199,7 @@ class _Measurement:
     ) -> tuple[RetrievalMetrics, RetrievalMetrics]:
         ids = self.embeddings.rows.take(rows)
         return evaluate_both_ways(
-            self.embeddings.vectors[direction.query][rows],
-            self.embeddings.vectors[direction.target][rows],
+            *self.embeddings.pair_rows(direction.query, direction.target, rows),
             episodes=ids.episode,
             ignore=overlapping_pairs(ids) if self.ignore_overlap else None,
             resampling=self.resampling,
@@ -211,8 +212,7 @@ class _Measurement:
     def _from_text(self, direction: Direction, rows: Int64[np.ndarray, " row"]) -> RetrievalMetrics:
         texts, ids = self._texts(rows), self.embeddings.rows.take(rows)
         metrics = evaluate_retrieval(
-            self.embeddings.vectors[TEXT][rows[texts.row]],
-            self.embeddings.vectors[direction.target][rows],
+            *self.embeddings.pair_rows(TEXT, direction.target, rows[texts.row], rows),
             query_ids=texts.answers,
             target_ids=answer_ids(ids, positives=self.positives),
             target_episodes=ids.episode,
@@ -225,8 +225,7 @@ class _Measurement:
         texts, ids = self._texts(rows), self.embeddings.rows.take(rows)
         answers = answer_ids(ids, positives=self.positives)
         scored = score_queries(
-            self.embeddings.vectors[direction.query][rows],
-            self.embeddings.vectors[TEXT][rows[texts.row]],
+            *self.embeddings.pair_rows(direction.query, TEXT, rows, rows[texts.row]),
             query_ids=answers,
             target_ids=texts.answers,
             product=self.product,

@@ -1,10 +1,12 @@
 """Embeds the rows of a sample set, batch by batch, with anything that embeds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
 
 import numpy as np
+from jaxtyping import Float32
 
-from jointspace.batch import Embeddings, Modality
+from jointspace.batch import Embeddings, Modality, Pair
 from jointspace.data.samples import SampleSet
 from jointspace.embedder import Embedder
 
@@ -27,7 +29,8 @@ def embed_samples(
         progress: called with rows done and rows in all, after each batch.
 
     Returns:
-        Unit rows in the order of the sample set; a row that lacks a modality is zero.
+        Unit rows in the order of the sample set, with the gates of their pairs; a row that lacks a
+        modality is zero.
 
     Raises:
         InputError: the embedder lacks a modality, or was built for another shape of input.
@@ -42,4 +45,26 @@ def embed_samples(
             vectors[modality][span.start : span.stop] = embedder.embed(modality, batch)
         if progress is not None:
             progress(span.stop, len(rows))
-    return Embeddings(vectors, rows, samples.texts)
+    return Embeddings(vectors, rows, samples.texts, pair_gates(embedder, chosen))
+
+
+def pair_gates(
+    embedder: Embedder, modalities: Iterable[Modality]
+) -> dict[Pair, Float32[np.ndarray, " dim"]]:
+    """Returns the gates of the pairs that an embedder compares through one.
+
+    Args:
+        embedder: the torch model or an exported bundle.
+        modalities: what is embedded; a fused query is compared with each modality that is not part
+            of it.
+    """
+    gates = {}
+    for first, second in combinations(modalities, 2):
+        if _compared(first, second) and (gate := embedder.pair_gate(first, second)) is not None:
+            gates[frozenset((first, second))] = gate
+    return gates
+
+
+def _compared(first: Modality, second: Modality) -> bool:
+    plain, other = sorted((first, second), key=lambda name: "+" in name)
+    return "+" not in plain and plain not in other.split("+")

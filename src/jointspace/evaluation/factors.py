@@ -176,7 +176,7 @@ def factor_accuracy(
         return {}
     ids = embeddings.rows.take(rows)
     texts = distinct_texts(ids, positives="goal")
-    choice = _choices(embeddings.vectors[query][rows], embeddings.vectors[TEXT][rows[texts.row]])
+    choice = _choices(*embeddings.pair_rows(query, TEXT, rows, rows[texts.row]))
     measured = {}
     for name in factors.names:
         of_row = np.asarray(factors.of(ids.goal, name))
@@ -221,8 +221,7 @@ def retrieval_by_group(
     ids = embeddings.rows.take(rows)
     texts = distinct_texts(ids, positives="goal")
     scored = score_queries(
-        embeddings.vectors[TEXT][rows[texts.row]],
-        embeddings.vectors[target][rows],
+        *embeddings.pair_rows(TEXT, target, rows[texts.row], rows),
         query_ids=texts.answers,
         target_ids=ids.goal,
     )

@@ -33,7 +33,7 @@ class MatchScores:
 
     Attributes:
         query: the modality of the rows.
-        similarity: cosine of the row and the text.
+        similarity: cosine of the row and the text, through the gate of their pair if it has one.
         right: True where the text applies to the row.
         row: place of the row in the embeddings.
         instruction: id of the text.
@@ -146,11 +146,10 @@ def match_scores(
     is_right = np.arange(len(right[0]) + len(row)) < len(right[0])
     row, text = np.concatenate([right[0], row]), np.concatenate([right[1], text])
     rows_of_texts = rows[texts.row]
+    vectors, text_vectors = embeddings.pair_rows(query, TEXT)
     return MatchScores(
         query=query,
-        similarity=_cosines(
-            embeddings.vectors[query], rows[row], embeddings.vectors[TEXT], rows_of_texts[text]
-        ),
+        similarity=_cosines(vectors, rows[row], text_vectors, rows_of_texts[text]),
         right=is_right,
         row=rows[row].astype(np.int64),
         instruction=texts.instruction[text],

@@ -57,7 +57,7 @@ def similarity_matrices(
         axes = figure.subplots(1, len(pairs), squeeze=False)[0]
         for panel, pair in zip(axes, pairs, strict=True):
             rows = _ordered_rows(embeddings, pair, labels)
-            first, second = (embeddings.vectors[m][rows] for m in (pair.query, pair.target))
+            first, second = embeddings.pair_rows(pair.query, pair.target, rows)
             cosine = first.astype(np.float64) @ second.T.astype(np.float64)
             low, high = np.quantile(cosine, [0.01, 0.995])
             image = panel.imshow(

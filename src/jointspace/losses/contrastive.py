@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from jointspace.batch import Direction, Modality, RowIds
-from jointspace.losses.pairing import pair_all
+from jointspace.losses.pairing import PairRows, pair_all, plain_rows
 from jointspace.losses.relations import OVERLAP_THRESHOLD, Ignore, Positives
 from jointspace.losses.tiled import Normalisation, tiled_info_nce
 
@@ -62,6 +62,7 @@ def multimodal_contrastive(
     rows: RowIds,
     *,
     present: Mapping[Modality, Bool[Tensor, " row"]],
+    pair_rows: PairRows = plain_rows,
     logit_scale: Callable[[Modality, Modality], Float[Tensor, ""]],
     positives: Positives = "ids",
     ignore: Ignore = "overlap",
@@ -77,6 +78,7 @@ def multimodal_contrastive(
             modality may hold anything finite.
         rows: ids of the rows, from which the positives come.
         present: rows that have each modality; a pair is compared over the rows that have both.
+        pair_rows: what the dot products of a pair are of; the rows as they are by default.
         logit_scale: inverse temperature of a pair, the same in both orders.
         positives: `ids`, or `diagonal` for the textbook's one positive per row.
         ignore: see `relations.Ignore`.
@@ -105,9 +107,10 @@ def multimodal_contrastive(
         text_only=text_only,
     )
     for first, second, pairing in pairings:
+        first_rows, second_rows = pair_rows(first, second, embeddings[first], embeddings[second])
         losses[Direction(first, second)], losses[Direction(second, first)] = tiled_info_nce(
-            embeddings[first],
-            embeddings[second],
+            first_rows,
+            second_rows,
             scale=logit_scale(first, second),
             pairing=pairing,
             normalisation=normalisation,

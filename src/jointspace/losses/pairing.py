@@ -13,6 +13,9 @@ from torch import Tensor
 from jointspace.batch import TEXT, Modality, RowIds
 from jointspace.losses.relations import OVERLAP_THRESHOLD, Ignore, Positives
 
+PairRows = Callable[[Modality, Modality, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Turns the rows of two modalities into those that the pair compares by their dot products."""
+
 _Made = TypeVar("_Made")
 
 
@@ -287,6 +290,16 @@ def _overlapping(query: Side, target: Side, threshold: float) -> Bool[np.ndarray
 def _repeats(ids: Int[np.ndarray, " row"]) -> bool:
     known = ids[ids >= 0]
     return len(np.unique(known)) < len(known)
+
+
+def plain_rows(
+    first: Modality,  # noqa: ARG001 - a `PairRows`
+    second: Modality,  # noqa: ARG001
+    first_rows: Float[Tensor, "row dim"],
+    second_rows: Float[Tensor, "other dim"],
+) -> tuple[Float[Tensor, "row dim"], Float[Tensor, "other dim"]]:
+    """Returns the rows as they are: every pair compares the same."""
+    return first_rows, second_rows
 
 
 def pair_all(

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
 from jointspace.batch import Direction, Modality, RowIds
-from jointspace.losses.pairing import Pairing, pair_all
+from jointspace.losses.pairing import Pairing, PairRows, pair_all, plain_rows
 from jointspace.losses.positive_sums import PositiveSums
 from jointspace.losses.relations import OVERLAP_THRESHOLD, Ignore, Positives
 from jointspace.losses.tile_walk import TileWalk, product_dtype
@@ -89,6 +89,7 @@ def multimodal_sigmoid(
     rows: RowIds,
     *,
     present: Mapping[Modality, Bool[Tensor, " row"]],
+    pair_rows: PairRows = plain_rows,
     logit_scale: Callable[[Modality, Modality], Float[Tensor, ""]],
     logit_bias: Callable[[Modality, Modality], Float[Tensor, ""]],
     positives: Positives = "ids",
@@ -103,6 +104,7 @@ def multimodal_sigmoid(
         embeddings: unit rows by modality or fused query.
         rows: ids of the rows, from which the positives come.
         present: rows that have each modality; a pair is compared over the rows that have both.
+        pair_rows: what the dot products of a pair are of; the rows as they are by default.
         logit_scale: inverse temperature of a pair, the same in both orders.
         logit_bias: bias of a pair, the same in both orders.
         positives: `ids`, or `diagonal`.
@@ -129,9 +131,10 @@ def multimodal_sigmoid(
         text_only=text_only,
     )
     for first, second, pairing in pairings:
+        first_rows, second_rows = pair_rows(first, second, embeddings[first], embeddings[second])
         losses[Direction(first, second)], losses[Direction(second, first)] = tiled_sigmoid(
-            embeddings[first],
-            embeddings[second],
+            first_rows,
+            second_rows,
             scale=logit_scale(first, second),
             bias=logit_bias(first, second),
             pairing=pairing,

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from jointspace.batch import Direction, Modality, RowIds
 from jointspace.errors import InputError
-from jointspace.losses.pairing import Pairing, pair_all
+from jointspace.losses.pairing import Pairing, PairRows, pair_all, plain_rows
 from jointspace.losses.relations import OVERLAP_THRESHOLD, Ignore, Positives
 from jointspace.losses.tile_walk import KEPT_ROWS, as_rows, product_dtype, take_rows
 
@@ -223,6 +223,7 @@ def multimodal_triplet(
     rows: RowIds,
     *,
     present: Mapping[Modality, Bool[Tensor, " row"]],
+    pair_rows: PairRows = plain_rows,
     positives: Positives = "ids",
     ignore: Ignore = "overlap",
     overlap: float = OVERLAP_THRESHOLD,
@@ -240,6 +241,7 @@ def multimodal_triplet(
         embeddings: unit rows by modality or fused query.
         rows: ids of the rows, from which positives and negatives come.
         present: rows that have each modality; a pair is compared over the rows that have both.
+        pair_rows: what the dot products of a pair are of; the rows as they are by default.
         positives: `ids`, or `diagonal`.
         ignore: see `relations.Ignore`.
         overlap: see `relations.relate`.
@@ -272,9 +274,10 @@ def multimodal_triplet(
         text_only=text_only,
     )
     for first, second, pairing in pairings:
+        first_rows, second_rows = pair_rows(first, second, embeddings[first], embeddings[second])
         losses[Direction(first, second)], losses[Direction(second, first)] = tiled_triplet(
-            embeddings[first],
-            embeddings[second],
+            first_rows,
+            second_rows,
             pairing=pairing,
             margin=margin,
             mining=mining,

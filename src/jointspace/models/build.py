@@ -76,6 +76,7 @@ def build_model(
             initial_temperature=loss.initial_temperature,
             max_logit_scale=loss.max_logit_scale,
             initial_bias=loss.initial_bias if loss.name == "sigmoid" else None,
+            gated=config.pair_metric == "gated",
         )
     except InputError as error:
         raise ConfigError(f"model '{config.name}': {error}") from error

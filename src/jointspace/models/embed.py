@@ -80,3 +80,19 @@ class TorchEmbedder:
                 )
         finally:
             self._model.train(was_training)
+
+    def pair_gate(self, first: Modality, second: Modality) -> Float32[np.ndarray, " dim"] | None:
+        """Returns what each dimension counts where two modalities are compared.
+
+        Rows are compared through it by `batch.gated_rows`; one of the two may be a fused query.
+
+        Returns:
+            A positive number for each dimension, the same in either order; None where the pair is
+            compared by the cosine of its rows.
+
+        Raises:
+            InputError: the model has no such pair.
+        """
+        with torch.inference_mode():
+            gate = self._model.pair_gate(first, second)
+            return None if gate is None else to_numpy(gate)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from jointspace.batch import TEXT, VISION, Batch, Modality, fused_name
 from jointspace.encoders.layers import TowerFeatures
 from jointspace.errors import InputError, did_you_mean
+from jointspace.models.pair_gates import PairGates
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class JointModel(nn.Module):
         max_logit_scale: what the learned inverse temperature is clamped to.
         initial_bias: of every pair, learned from there, for losses that judge each pair by itself;
             None builds none.
+        gated: compare each pair through a learned gate, see `pair_rows`, instead of by the cosine
+            of its rows.
 
     Raises:
         InputError: a tower declares no width, a modality's name is empty or holds "+" (which
@@ -75,6 +78,7 @@ class JointModel(nn.Module):
         initial_temperature: float = 0.07,
         max_logit_scale: float = 100.0,
         initial_bias: float | None = None,
+        gated: bool = False,
     ) -> None:
         super().__init__()
         for modality in towers:
@@ -111,6 +115,7 @@ class JointModel(nn.Module):
             if initial_bias is None
             else {name: nn.Parameter(torch.tensor(initial_bias)) for name in self.log_scales}
         )
+        self.gates = PairGates(self.log_scales, dim=embed_dim) if gated else None
 
     def features(self, modality: Modality, batch: Batch) -> TowerFeatures:
         """Returns what the tower of one modality makes of a batch of tensors.
@@ -233,6 +238,54 @@ class JointModel(nn.Module):
             raise InputError("model: built without biases; set loss.name = 'sigmoid' to have them")
         bias: Tensor = self.biases[key]
         return bias
+
+    def pair_gate(self, first: Modality, second: Modality) -> Float[Tensor, " embed_dim"] | None:
+        """Returns the gate of an unordered pair, of which one may be a fused query.
+
+        All fused queries of one target share a gate, as they share a scale.
+
+        Returns:
+            A positive number for each dimension; None where the model compares by plain cosines.
+
+        Raises:
+            InputError: the model has no such pair.
+        """
+        key = self._pair_key(first, second)
+        return None if self.gates is None else self.gates(key)
+
+    def pair_rows(
+        self,
+        first: Modality,
+        second: Modality,
+        first_rows: Float[Tensor, "batch embed_dim"],
+        second_rows: Float[Tensor, "other embed_dim"],
+    ) -> tuple[Float[Tensor, "batch embed_dim"], Float[Tensor, "other embed_dim"]]:
+        """Returns rows whose dot products are the similarities of a pair.
+
+        What tells two texts apart is not what tells two motions apart. A gate per pair says what
+        each dimension counts there: the similarity of x and y is cos(g * x, g * y), a cosine whose
+        metric is diagonal and learned. It begins as the plain one, with gates of 1.
+
+        Args:
+            first: a modality or fused query.
+            second: what it is compared with.
+            first_rows: from `encode`.
+            second_rows: from `encode`, of other rows as it may be.
+
+        Returns:
+            Unit rows through the pair's gate, or the very rows where the model has no gates; a row
+            that lacks the modality stays zero.
+
+        Raises:
+            InputError: the model has no such pair.
+        """
+        gate = self.pair_gate(first, second)
+        if gate is None:
+            return first_rows, second_rows
+        return (
+            functional.normalize(first_rows * gate, dim=1),
+            functional.normalize(second_rows * gate, dim=1),
+        )
 
     def _pair_key(self, first: Modality, second: Modality) -> str:
         a, b = sorted((first, second), key=lambda name: "+" in name)

@@ -119,6 +119,11 @@ def _what(
     )
     yield ""
     yield f"- model: `{model.name}`, fusion `{model.fusion}`, loss `{config.loss.name}`"
+    if model.pair_metric == "gated":
+        yield (
+            "- compared through the gate of each pair: `gated_rows(vectors, gate)` of "
+            "`jointspace.batch`, with `space.embedder.pair_gate(first, second)`, before products"
+        )
     if cameras:
         yield f"- pictures: {data.image_px} px, of {', '.join(cameras)}; {_vision(config)}"
     yield f"- instructions: {_text(config)}"

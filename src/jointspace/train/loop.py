@@ -194,6 +194,7 @@ def run_steps(
         beta1=settings.beta1,
         beta2=settings.beta2,
         pretrained_factor=settings.pretrained_factor,
+        gate_factor=settings.gate_factor,
     )
     state = TrainState()
     earlier = checkpoints(folder / CHECKPOINT_FOLDER)

@@ -80,7 +80,7 @@ def loss_of_vectors(
     """Computes the loss of rows that are encoded.
 
     Args:
-        model: its temperatures are read.
+        model: its temperatures and gates are read.
         vectors: from `encoding.encode_rows`, in the order of `present` and then of `fusions`.
         rows: ids of the rows.
         present: rows that have each modality.
@@ -134,6 +134,7 @@ def _pair_losses(
             embeddings,
             rows,
             present=present,
+            pair_rows=model.pair_rows,
             positives=config.positives,
             ignore=config.ignore,
             text_only=text_only,
@@ -147,6 +148,7 @@ def _pair_losses(
             embeddings,
             rows,
             present=present,
+            pair_rows=model.pair_rows,
             logit_scale=model.logit_scale,
             logit_bias=model.logit_bias,
             positives=config.positives,
@@ -158,6 +160,7 @@ def _pair_losses(
         embeddings,
         rows,
         present=present,
+        pair_rows=model.pair_rows,
         logit_scale=model.logit_scale,
         positives=config.positives,
         ignore=config.ignore,

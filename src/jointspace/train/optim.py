@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from jointspace.encoders.pretrained import PretrainedNetwork
+from jointspace.models.pair_gates import PairGates
 
 _NO_DECAY = (nn.Embedding, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
@@ -46,6 +47,7 @@ def build_optimizer(
     beta1: float,
     beta2: float,
     pretrained_factor: float = 1.0,
+    gate_factor: float = 1.0,
 ) -> torch.optim.AdamW:
     """Returns AdamW over the trainable parameters.
 
@@ -57,30 +59,34 @@ def build_optimizer(
         beta2: decay of the mean squared gradient.
         pretrained_factor: what the learning rate is multiplied by for pretrained networks that are
             trained through; at the rate of fresh weights they forget what they knew.
+        gate_factor: what it is multiplied by for the gates of pairs, which do not decay.
 
     Returns:
-        The optimiser, its groups named `decayed` and `others`, and `pretrained decayed` and
-        `pretrained others` where there are such.
+        The optimiser, its groups named `decayed` and `others`, and `pretrained decayed`,
+        `pretrained others` and `gate others` where there are such.
 
     Source:
         Loshchilov & Hutter 2019 (AdamW).
     """
     decayed, others = parameter_groups(model)
-    pretrained = {
-        id(parameter)
+    kinds = {PretrainedNetwork: "pretrained ", PairGates: "gate "}
+    prefixes = {
+        id(parameter): prefix
         for module in model.modules()
-        if isinstance(module, PretrainedNetwork)
+        for kind, prefix in kinds.items()
+        if isinstance(module, kind)
         for parameter in module.parameters()
     }
+    factors = {"": 1.0, "pretrained ": pretrained_factor, "gate ": gate_factor}
     groups = [
         {
             "name": f"{prefix}{name}",
-            "params": [each for each in found.values() if (id(each) in pretrained) == bool(prefix)],
+            "params": [each for each in found.values() if prefixes.get(id(each), "") == prefix],
             "weight_decay": decay,
             "factor": factor,
             "lr": factor * learning_rate,
         }
-        for prefix, factor in (("", 1.0), ("pretrained ", pretrained_factor))
+        for prefix, factor in factors.items()
         for name, found, decay in (("decayed", decayed, weight_decay), ("others", others, 0.0))
     ]
     return torch.optim.AdamW(
