@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ from jointspace.batch import ACTION, VISION
 from jointspace.commands import evaluate
 from jointspace.commands.arguments import Evaluate
 from jointspace.evaluation.report import write_report
+from jointspace.models.run_folder import load_run
 from tests.commands.test_pipeline import TINY
 from tests.factories import write_lerobot
 
@@ -51,7 +53,7 @@ def run_folder(data, tmp_path_factory):
     config = folder / "tiny.toml"
     config.write_text("", encoding="utf-8")
     words = ["train", str(config), "--data", str(data), "--out", str(folder / "run")]
-    assert cli.main([*words, "--set", *TINY]) == 0
+    assert cli.main([*words, "--set", *TINY, "model.pair_metric=gated"]) == 0
     return folder / "run"
 
 
@@ -70,6 +72,15 @@ def test_all_splits_that_are_held_out_are_in_one_report_test_first(evaluated):
     page = evaluated.files.html.read_text(encoding="utf-8")
     assert "these sentences were never trained on" in page
     assert evaluated.files.pictures[0].name == "contact-sheet.png"
+
+
+def test_the_rows_that_are_measured_have_the_gates_of_the_run(evaluated, run_folder):
+    model = load_run(run_folder).model
+    for split in evaluated.splits:
+        for embeddings in split.embeddings.values():
+            gate = model.pair_gate(VISION, ACTION).detach().numpy()
+            np.testing.assert_array_equal(embeddings.gate(ACTION, VISION), gate)
+            assert not np.allclose(gate, 1, atol=1e-3), "it has learned"
 
 
 def test_windows_are_thinned_to_the_candidates_asked_for(evaluated):

@@ -47,6 +47,12 @@ def test_matching_equals_a_loop_over_pairs(embeddings, alternatives, query):
         chances.append(1 / (1 + len(others)))
     won = np.mean([(r > w) + 0.5 * (r == w) for r, w in product(right, wrong)])
     assert measured.auroc.value == pytest.approx(won)
+    may_pass = len(wrong) // 100
+    threshold = sorted(wrong, reverse=True)[may_pass]
+    assert may_pass >= 1
+    assert measured.true_positive_rate.value == np.mean(np.array(right) > threshold)
+    assert measured.true_positive_rate.chance == (may_pass + 1) / (len(wrong) + 1)
+    assert measured.true_positive_rate.low < measured.true_positive_rate.high
     assert measured.accuracy.value == pytest.approx(np.mean(hits))
     assert measured.accuracy.chance == pytest.approx(np.mean(chances))
     assert (measured.num_rows, measured.num_wrong) == (len(right), len(wrong))
@@ -59,6 +65,7 @@ def test_a_collapsed_model_scores_chance(embeddings, alternatives):
     texts = SceneAlternatives(alternatives.texts, dict.fromkeys(alternatives.vectors, same[0]))
     measured = scene_matching(collapsed, VISION, texts, resampling=QUICK)
     assert measured.auroc.value == 0.5
+    assert measured.true_positive_rate.value == 0
     assert measured.accuracy.value == pytest.approx(measured.accuracy.chance)
 
 

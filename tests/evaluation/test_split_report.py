@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from jointspace.batch import ACTION, TEXT, VISION, Direction, Modality
+from jointspace.commands.evaluation_tables import accuracy_lines
 from jointspace.evaluation import canvas
 from jointspace.evaluation.bootstrap import Resampling
 from jointspace.evaluation.contact_sheet import retrieve_examples
 from jointspace.evaluation.document import Table
 from jointspace.evaluation.factors import goal_factors
 from jointspace.evaluation.report import write_report
-from jointspace.evaluation.report_factors import ceiling_blocks
+from jointspace.evaluation.report_factors import ceiling_blocks, scene_blocks
 from jointspace.evaluation.report_summary import ceiling_of, summary_blocks
 from jointspace.evaluation.split_report import measure_split
 from jointspace.evaluation.wording import number
@@ -88,6 +89,14 @@ def test_the_first_table_holds_the_six_directions_of_every_split_with_chance(spl
         "skill of the best text",
         "colour of the best text",
     ]
+    found = splits[0].scenes[VISION].true_positive_rate
+    (row,) = (row for row in understood.rows if "found at 1 % false" in row[0].value)
+    assert row[1].value == number(found.value)
+    (_, scenes) = scene_blocks(splits[0])
+    column = scenes.header.index("right ones found at 1 % false")
+    assert scenes.rows[0][column].value == number(found.value)
+    told = next(line for line in accuracy_lines(splits[0]) if "of a scene, from vision" in line)
+    assert told.endswith(f"found at 1 % false {number(found.value)} ({number(found.chance)})")
     assert [row[1].value for row in about.rows] == ["the episodes", "the words"]
 
 
@@ -153,6 +162,8 @@ def test_the_metrics_file_holds_every_split_with_stable_keys(tmp_path, splits):
     assert split["groups"]["factor"] == "skill"
     assert split["groups"]["values"][0]["name"] == "lift"
     assert split["scenes"][1]["auroc"]["chance"] == 0.5
+    found = splits[0].scenes[ACTION].true_positive_rate
+    assert split["scenes"][1]["true_positive_rate"]["value"] == found.value
     assert split["ceilings"][0]["hidden"] == ["colour", "shape"]
 
 

@@ -55,7 +55,8 @@ def accuracy_lines(split: SplitReport) -> list[str]:
     for modality, scene in split.scenes.items():
         lines.append(
             f"right against wrong instructions of a scene, from {_named(modality)}: "
-            f"AUROC {_with_chance(scene.auroc)}, right one first {_with_chance(scene.accuracy)}"
+            f"AUROC {_with_chance(scene.auroc)}, right one first {_with_chance(scene.accuracy)}, "
+            f"found at 1 % false {_with_chance(scene.true_positive_rate)}"
         )
     lines += [note for evaluation in split.results.values() for note in evaluation.notes]
     return lines

@@ -141,6 +141,7 @@ def _understood(splits: Sequence[SplitReport]) -> Table | None:
     for what, field in (
         ("own instruction, of its scene's", "accuracy"),
         ("match AUROC, within scenes", "auroc"),
+        ("right ones found at 1 % false, within scenes", "true_positive_rate"),
     ):
         scenes = [split.scenes.get(query) for split in splits]
         if any(scene is not None for scene in scenes):
@@ -152,8 +153,9 @@ def _understood(splits: Sequence[SplitReport]) -> Table | None:
     return Table(
         (f"understood from {query}", *(split.name.replace("_", " ") for split in splits)),
         tuple(rows),
-        "Share of episodes for which the best-scoring text names the right thing, and how surely "
-        "the right instruction scores above others that the same scene allows.",
+        "Share of episodes for which the best-scoring text names the right thing; how surely the "
+        "right instruction scores above others that the same scene allows; and how many right "
+        "ones lie above a threshold that one in a hundred of those others exceeds.",
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-from jointspace.batch import TEXT, Embeddings, Modality
+from jointspace.batch import TEXT, Embeddings, Modality, gated_rows
 from jointspace.data.collate import Sample
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.schema import RobotDataset
@@ -14,6 +14,7 @@ from jointspace.embedder import Embedder
 from jointspace.errors import InputError
 from jointspace.evaluation.auroc import auroc
 from jointspace.evaluation.bootstrap import Resampling, mean_interval
+from jointspace.evaluation.detection import true_positive_rate
 from jointspace.evaluation.factors import rows_with_text
 from jointspace.evaluation.retrieval import Estimate
 
@@ -40,6 +41,8 @@ class SceneMatching:
     Attributes:
         auroc: probability that a right pair of row and text scores higher than a wrong one, over
             the pairs of all scenes; ties count half.
+        true_positive_rate: share of the right pairs above a threshold that at most 1 % of the wrong
+            pairs of all scenes exceed; what equals the threshold does not count.
         accuracy: share of rows whose own instruction scores highest of its scene, ties shared out
             evenly; chance is a guess among them.
         num_rows: rows with at least one other instruction.
@@ -48,6 +51,7 @@ class SceneMatching:
     """
 
     auroc: Estimate
+    true_positive_rate: Estimate
     accuracy: Estimate
     num_rows: int
     num_wrong: int
@@ -136,11 +140,13 @@ def scene_matching(
     rows, episodes = rows[known], episodes[known]
     if not len(rows):
         return None
-    vectors, own = embeddings.vectors[query][rows], embeddings.vectors[TEXT][rows]
+    vectors, own = embeddings.pair_rows(query, TEXT, rows)
+    gate = embeddings.gate(query, TEXT)
     hits, guesses, by_row = np.empty(len(rows)), np.empty(len(rows)), []
     for row, episode in enumerate(episodes.tolist()):
-        others = [alternatives.vectors[text] for text in alternatives.texts[episode]]
-        by_row.append(_scores(vectors[row], np.stack([own[row], *others])))
+        others = np.stack([alternatives.vectors[text] for text in alternatives.texts[episode]])
+        texts = np.concatenate([own[row : row + 1], gated_rows(others, gate)])
+        by_row.append(_scores(vectors[row], texts))
         hits[row] = _hit(by_row[row])
         guesses[row] = 1 / (1 + len(others))
     counts = np.asarray([len(scores) - 1 for scores in by_row])
@@ -148,12 +154,12 @@ def scene_matching(
     if not np.isfinite(scores).all():
         raise InputError(f"'{query}': a score is not finite; look for NaN in the model's inputs")
     low, high = mean_interval(hits, episodes, resampling=resampling)
+    right = np.arange(len(scores)) < len(rows)
+    of_pair = np.concatenate([episodes, np.repeat(episodes, counts)])
     return SceneMatching(
-        auroc=auroc(
-            scores,
-            np.arange(len(scores)) < len(rows),
-            episodes=np.concatenate([episodes, np.repeat(episodes, counts)]),
-            resampling=resampling,
+        auroc=auroc(scores, right, episodes=of_pair, resampling=resampling),
+        true_positive_rate=true_positive_rate(
+            scores, right, episodes=of_pair, resampling=resampling
         ),
         accuracy=Estimate(float(hits.mean()), float(guesses.mean()), low, high),
         num_rows=len(rows),
