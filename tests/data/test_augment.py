@@ -267,7 +267,7 @@ def test_a_square_turns_grey_in_all_pictures_of_a_camera_and_nothing_else_change
             np.testing.assert_array_equal(frames[row, time, camera], expected)
 
 
-def test_what_is_off_draws_nothing_and_what_is_on_makes_equal_batches_of_equal_generators():
+def test_equal_generators_erase_and_drop_alike_and_others_do_not():
     batch = make_batch()
     on = {"erase": 0.3, "camera_dropout": 0.5}
     one, again = augment(batch, 3, **on), augment(batch, 3, **on)
