@@ -9,7 +9,9 @@ from jointspace.data.augment import (
     add_step_noise,
     augment_batch,
     change_light,
+    drop_cameras,
     drop_words,
+    erase_square,
     shift_frames,
 )
 from jointspace.data.tokenizer import Tokenizer
@@ -201,6 +203,78 @@ def test_the_batch_that_comes_in_stays_as_it_is():
     augment(batch)
     for modality in batch.inputs:
         np.testing.assert_array_equal(batch[modality].values, untouched[modality].values)
+
+
+def test_cameras_are_lost_whole_at_the_rate_asked_for_but_never_the_last():
+    valid = np.ones((8000, 3, 2), dtype=np.bool_)
+    valid[:, 2, 1] = False
+    left = drop_cameras(valid, probability=0.4, rng=np.random.default_rng(0))
+    kept = left.any(axis=1)
+    np.testing.assert_array_equal(left, valid & kept[:, None])
+    share = {pair: (kept == pair).all(axis=1).mean() for pair in ((1, 1), (1, 0), (0, 1), (0, 0))}
+    # Where both would be lost, with 0.4 * 0.4, each is kept half of the time.
+    assert share[1, 1] == pytest.approx(0.36, abs=0.02)
+    assert share[1, 0] == pytest.approx(0.24 + 0.08, abs=0.02)
+    assert share[0, 1] == pytest.approx(0.24 + 0.08, abs=0.02)
+    assert share[0, 0] == 0
+
+
+def test_a_camera_that_delivered_nothing_is_not_what_is_kept():
+    valid = np.zeros((200, 2, 3), dtype=np.bool_)
+    valid[:, 1, 1] = True
+    valid[100:] = False
+    left = drop_cameras(valid, probability=0.99, rng=np.random.default_rng(1))
+    np.testing.assert_array_equal(left, valid)
+
+
+def test_a_dropped_camera_leaves_the_masks_of_a_batch_and_only_zeros_behind():
+    batch = make_batch()
+    lost = 0
+    for seed in range(30):
+        vision = augment(batch, seed, camera_dropout=0.9, contrast=1.0, erase=0.3)[VISION]
+        np.testing.assert_array_equal(vision.present, batch[VISION].present)
+        assert not (vision.valid & ~batch[VISION].valid).any()
+        assert not vision.values[~vision.valid].any()
+        lost += (batch[VISION].valid & ~vision.valid).any()
+    assert lost > 20
+
+
+def test_features_of_a_dropped_camera_are_zero_and_the_others_stay():
+    valid = np.ones((6, 2, 2), dtype=np.bool_)
+    values = np.random.default_rng(0).normal(size=(6, 2, 2, 3, 4)).astype(np.float16)
+    rows = make_batch().rows.take([0, 0, 0, 0, 0, 0])
+    batch = Batch({VISION: ModalityInput(values, valid, np.zeros((6, 2), np.float32))}, rows)
+    vision = augment(batch, camera_dropout=0.6)[VISION]
+    assert not vision.valid.all()
+    assert vision.values.dtype == np.float16
+    np.testing.assert_array_equal(vision.values, values * vision.valid[..., None, None])
+
+
+def test_a_square_turns_grey_in_all_pictures_of_a_camera_and_nothing_else_changes():
+    frames = np.full((300, 2, 2, 10, 12, 3), 7, dtype=np.uint8)
+    valid = np.ones((300, 2, 2), dtype=np.bool_)
+    valid[:, 1, 1] = False
+    rng, again = np.random.default_rng(0), np.random.default_rng(0)
+    erase_square(frames, valid, share=0.4, rng=rng)
+    middles = (again.random((300, 2, 2)) * (10, 12)).astype(int)
+    y, x = np.arange(10)[:, None], np.arange(12)
+    for row in range(300):
+        for time, camera in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            down, right = middles[row, camera]
+            inside = (y >= down - 2) & (y < down + 2) & (x >= right - 2) & (x < right + 2)
+            inside &= valid[row, time, camera]
+            expected = np.broadcast_to(np.where(inside, 128, 7)[..., None], (10, 12, 3))
+            np.testing.assert_array_equal(frames[row, time, camera], expected)
+
+
+def test_equal_generators_erase_and_drop_alike_and_others_do_not():
+    batch = make_batch()
+    on = {"erase": 0.3, "camera_dropout": 0.5}
+    one, again = augment(batch, 3, **on), augment(batch, 3, **on)
+    np.testing.assert_array_equal(one[VISION].values, again[VISION].values)
+    np.testing.assert_array_equal(one[VISION].valid, again[VISION].valid)
+    other = augment(batch, 4, **on)
+    assert one[VISION].values.tobytes() != other[VISION].values.tobytes()
 
 
 def test_discrete_actions_are_never_changed():

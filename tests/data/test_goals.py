@@ -1,4 +1,6 @@
-from jointspace.data.goals import goal_findings, goal_ids
+import numpy as np
+
+from jointspace.data.goals import goal_findings, goal_ids, other_wordings
 from tests.data.memory_dataset import make_dataset, make_episode
 
 
@@ -40,3 +42,16 @@ def test_an_instruction_with_two_goals_makes_every_instruction_its_own_goal_and_
         "warning: goal: 1 of 3 instructions occur with more than one goal, as 'do it' with 'lift' "
         "and 'push'; the goals are not used, every instruction is its own goal"
     )
+
+
+def test_other_wordings_are_those_of_the_goal_that_occur_among_the_rows():
+    instruction = np.array([4, 0, 4, 2, 7, 0, -1, -1, 3])
+    goal = np.array([1, 1, 1, 1, 5, 1, -1, 1, 5])
+    assert other_wordings(instruction, goal) == {
+        0: (2, 4),
+        2: (0, 4),
+        4: (0, 2),
+        3: (7,),
+        7: (3,),
+    }
+    assert other_wordings(np.array([1, 2, 1]), np.array([1, 2, 1])) == {}

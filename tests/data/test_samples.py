@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from jointspace.data.samples import SampleSet
 from jointspace.data.splits import split_dataset
 from jointspace.data.windows import Window
 from jointspace.errors import InputError
+from jointspace.train.row_generator import RowGenerator
 from tests.data.memory_dataset import CAMERAS, PX, make_dataset, make_episode, make_store
 from tests.factories import write_lerobot
 
@@ -210,6 +212,86 @@ def test_frame_jitter_moves_the_pictures_of_a_clip_and_their_times(parts):
         assert (np.diff(at) >= 0).all()
         seen.add(tuple(at.tolist()))
     assert len(seen) > 5
+
+
+LIFT = ("grab it", "lift it", "pick it up", "raise it")
+TOLD = (*LIFT[:3], "push it", "shove it", "open", "")
+
+
+def paraphrasing_set(probability, *, episodes=range(7)):
+    """Episodes 0..2 lift, 3 and 4 push, 5 and 6 do what nothing else does; 7 is another lift."""
+    goals = ["lift"] * 3 + ["push"] * 2 + ["open", ""] + ["lift"]
+    dataset = make_dataset(
+        [
+            make_episode(i, instruction=text, goal=goal)
+            for i, (text, goal) in enumerate(zip((*TOLD, LIFT[3]), goals, strict=True))
+        ]
+    )
+    preprocessor = Preprocessor.fit(dataset, train=episodes, config=CONFIG, text=TextConfig())
+    return SampleSet.of_episodes(
+        dataset,
+        None,
+        preprocessor,
+        episodes=episodes,
+        augment=AugmentConfig(**OFF, paraphrase=probability),
+    )
+
+
+def told(samples, batch):
+    """The texts of a batch: by the ids of its rows, which must be those of its words."""
+    texts = [samples.texts.get(i) for i in batch.rows.instruction.tolist()]
+    tokenizer = samples.preprocessor.tokenizer
+    wanted = {text: tokenizer.encode([text])[0][0].tolist() for text in {*texts} - {None}}
+    for row, text in enumerate(texts):
+        ids, valid = batch[TEXT].values[row], batch[TEXT].valid[row]
+        assert ids[valid].tolist() == wanted.get(text, [])
+    return texts
+
+
+def test_a_certain_paraphrase_is_another_wording_of_the_goal_each_equally_often():
+    samples = paraphrasing_set(1.0)
+    rows = np.tile(np.arange(7), 600)
+    batch = samples.batch(rows, rng=np.random.default_rng(0))
+    assert batch.rows.goal.tolist() == samples.rows.goal[rows].tolist()
+    assert batch.rows.episode.tolist() == rows.tolist()
+    texts = told(samples, batch)
+    seen = [Counter(texts[row::7]) for row in range(7)]
+    for row in range(3):
+        assert set(seen[row]) == {*LIFT[:3]} - {LIFT[row]}, "never its own, never a held-out one"
+        assert abs(seen[row][LIFT[(row + 1) % 3]] - 300) < 60
+    assert seen[3:] == [{"shove it": 600}, {"push it": 600}, {"open": 600}, {None: 600}]
+
+
+def test_rows_are_paraphrased_at_the_rate_asked_for_and_not_without_a_generator():
+    samples = paraphrasing_set(0.3)
+    texts = told(samples, samples.batch([0] * 1000, rng=np.random.default_rng(1)))
+    assert abs(sum(text != TOLD[0] for text in texts) - 300) < 60
+    assert told(samples, samples.batch(range(7))) == [*TOLD[:6], None]
+    assert samples.sample(0).text == TOLD[0]
+
+
+def test_the_wording_of_a_row_depends_on_no_other_row():
+    samples = paraphrasing_set(0.5)
+    whole = samples.batch([0, 6, 1, 2, 0], rng=RowGenerator((1, 2), rows=np.arange(5)))
+    for row, index in enumerate([0, 6, 1, 2, 0]):
+        alone = samples.batch([index], rng=RowGenerator((1, 2), rows=np.array([row])))
+        assert alone.rows.instruction[0] == whole.rows.instruction[row]
+
+
+def test_without_paraphrases_generators_draw_what_they_drew_before(parts):
+    calm, other = np.random.default_rng(3), np.random.default_rng(3)
+    training_set(parts, **OFF).batch([0, 1], rng=calm)
+    training_set(parts, **OFF, paraphrase=0.4).batch([0, 1], rng=other)
+    other_after, calm_after = other.random(), calm.random()
+    assert other_after != calm_after
+    reference = np.random.default_rng(3)
+    reference.uniform(size=2)  # where windows start
+    reference.uniform(size=(2, 2))  # pictures of the clips
+    reference.integers(0, 0, size=(2, 2), endpoint=True)  # shifts
+    reference.uniform(size=(2, 2))  # brightness and contrast
+    tokens = training_set(parts, **OFF).batch([0, 1])[TEXT].values
+    reference.random((2, *tokens.shape))  # words
+    assert calm_after == reference.random()
 
 
 def test_a_data_set_without_cameras_needs_no_store():

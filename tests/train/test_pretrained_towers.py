@@ -190,10 +190,12 @@ def test_features_are_cached_of_a_frozen_network_only(config, changes, message):
 def test_cached_features_and_changed_pixels_exclude_each_other(config):
     cached = with_towers(config, vision={"cache_features": "float16"})
     check_config(cached)
-    mixed = dataclasses.replace(cached, augment=AugmentConfig(contrast=0.0))
+    mixed = dataclasses.replace(
+        cached, augment=AugmentConfig(brightness=0.0, contrast=0.0, erase=0.2)
+    )
     with pytest.raises(
         ConfigError,
-        match=r"augment.shift_px = 4 and augment.brightness = 0.2 would change pictures",
+        match=r"augment.shift_px = 4 and augment.erase = 0.2 would change pictures",
     ):
         check_config(mixed)
 

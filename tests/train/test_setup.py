@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +78,25 @@ def dataset_path(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def goals_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "goals"
+    columns = {
+        "goal": ["lift", "lift", "lift", "push", "lift", "push"],
+        "split": ["train"] * 4 + ["validation"] * 2,
+    }
+    told = ("grab it", "lift it", "grab it", "push it", "raise it", "push it")
+    return annotate(path, columns, instructions=told)
+
+
+@pytest.fixture(scope="module")
 def finished(tmp_path_factory, dataset_path):
     out = tmp_path_factory.mktemp("runs") / "finished"
     return train(CONFIG, data=dataset_path, out=out, show_progress=False)
 
 
-def annotate(path, columns):
+def annotate(path, columns, **changes):
     """Writes a data set of six episodes and adds a column of values to its `meta/episodes`."""
-    write_lerobot(path, num_episodes=6, num_frames=14, image_px=(16, 16))
+    write_lerobot(path, num_episodes=6, num_frames=14, image_px=(16, 16), **changes)
     file = path / "meta" / "episodes.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     for name, values in columns.items():
@@ -152,8 +164,15 @@ def test_a_batch_depends_on_its_step_alone(dataset_path, tmp_path):
     assert not list(tmp_path.iterdir()), "nothing is written before the first step"
 
 
-def test_processes_together_read_the_batch_of_one_however_it_is_augmented(dataset_path, tmp_path):
-    prepared = prepare(dataset_path, tmp_path / "run")
+@pytest.mark.parametrize(
+    ("augment", "balance"),
+    [({}, "none"), ({"paraphrase": 0.5, "camera_dropout": 0.5, "erase": 0.3}, "goal")],
+)
+def test_processes_together_read_the_batch_of_one_however_it_is_augmented(
+    augment, balance, goals_path, tmp_path
+):
+    config = configured(augment=augment, train={"balance": balance})
+    prepared = prepare(goals_path, tmp_path / "run", config=config)
     for step in range(5):
         whole = prepared.batch_at(step)
         order = np.argsort(whole.rows.episode, kind="stable")
@@ -169,6 +188,46 @@ def test_processes_together_read_the_batch_of_one_however_it_is_augmented(datase
                 for values, valid in zip(part[modality].values, part[modality].valid, strict=True):
                     wanted, wanted_valid = next(expected)
                     np.testing.assert_array_equal(values[valid], wanted[wanted_valid])
+
+
+def test_balanced_goals_train_equally_often_and_a_step_depends_on_its_number_alone(
+    goals_path, tmp_path
+):
+    config = configured(train={"balance": "goal", "batch_size": 8, "episode_fraction": 0.0})
+    one, two = (prepare(goals_path, tmp_path / each, config=config) for each in "ab")
+    rows = [one.batch_at(step).rows for step in range(12)]
+    for step in (11, 4, 0):
+        again = two.batch_at(step).rows
+        np.testing.assert_array_equal(again.start_s, rows[step].start_s)
+        np.testing.assert_array_equal(again.goal, rows[step].goal)
+    counts = Counter(np.concatenate([each.goal for each in rows]).tolist())
+    assert len(counts) == 2
+    assert len(set(counts.values())) == 1
+    available = Counter(one.train_windows.rows.goal.tolist())
+    assert len(set(available.values())) == 2, "else there would be nothing to balance"
+
+
+def test_paraphrases_come_from_training_episodes_and_are_counted(goals_path, tmp_path):
+    config = configured(augment={"paraphrase": 1.0})
+    prepared = prepare(goals_path, tmp_path / "run", config=config)
+    by_index = {episode.index: episode for episode in prepared.dataset.episodes}
+    trained = {prepared.dataset.episodes[at].instruction for at in prepared.splits.train}
+    texts, own = prepared.train_episodes.texts, 0
+    for step in range(20):
+        rows = prepared.batch_at(step).rows
+        for episode, instruction in zip(
+            rows.episode.tolist(), rows.instruction.tolist(), strict=True
+        ):
+            assert texts[instruction] in trained
+            own += texts[instruction] == by_index[episode].instruction
+    notes = {each.where: each.message for each in prepared.findings}
+    assert notes["augment.paraphrase"] == (
+        "1 of 2 goals of the training episodes have several wordings; rows of other goals keep "
+        "theirs"
+    )
+    assert own > 0, "the goal with one wording keeps it"
+    silent = prepare(goals_path, tmp_path / "run")
+    assert "augment.paraphrase" not in {each.where for each in silent.findings}
 
 
 def test_windows_can_leave_the_pairs_with_text_to_whole_episodes(dataset_path, tmp_path):

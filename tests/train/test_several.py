@@ -28,7 +28,11 @@ from tests.factories import write_lerobot, write_robots
 from tests.train.test_setup import CONFIG, configured
 
 FORCE = Modality("observation.force")
-BOTH = configured(model={"sensors": ("state", FORCE)})
+BOTH = configured(
+    model={"sensors": ("state", FORCE)},
+    augment={"paraphrase": 0.5, "camera_dropout": 0.3, "erase": 0.2},
+    train={"balance": "goal"},
+)
 LONGER = configured(model={"sensors": ("state", FORCE)}, train={"num_steps": 8})
 
 

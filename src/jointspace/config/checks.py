@@ -83,6 +83,9 @@ _INTERVALS: Mapping[str, str] = {
     "augment.start_jitter_s": "[0, inf)",
     "augment.frame_jitter": "[0, 1]",
     "augment.step_noise": "[0, inf)",
+    "augment.erase": "[0, 1)",
+    "augment.camera_dropout": "[0, 1)",
+    "augment.paraphrase": "[0, 1]",
     "train.num_steps": "[1, inf)",
     "train.batch_size": "[2, inf)",
     "train.chunk_rows": "[0, inf)",
@@ -174,10 +177,11 @@ def _cache_conflicts(config: RunConfig) -> Iterator[str]:
             f"'{vision.trainable}'; expected 'off', since only a pretrained, frozen network makes "
             "the same of a picture each time"
         )
-    pixels = {name: getattr(augment, name) for name in ("shift_px", "brightness", "contrast")}
+    changes = ("shift_px", "brightness", "contrast", "erase")
+    pixels = {name: getattr(augment, name) for name in changes}
     changed = [f"augment.{name} = {value:g}" for name, value in pixels.items() if value]
     if changed:
         yield (
             f"{got}, but {' and '.join(changed)} would change pictures that are not read again; "
-            "expected augment.shift_px, brightness and contrast of 0, or 'off'"
+            "expected augment.shift_px, brightness, contrast and erase of 0, or 'off'"
         )

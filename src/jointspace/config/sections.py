@@ -209,6 +209,11 @@ class AugmentConfig:
     Attributes:
         frame_jitter: how far each picture of a clip may move, as a share of the distance to its
             neighbour (half to each side); the single picture of a window stays at its start.
+        erase: side of a square that turns grey at a random place, the same in all pictures of a
+            row's camera, as a share of their side; a part of it may lie outside.
+        camera_dropout: probability that a row loses each of its cameras (never the last).
+        paraphrase: probability that a row is told another wording of its goal, one of those that
+            the training episodes have.
     """
 
     shift_px: int = 4
@@ -217,6 +222,9 @@ class AugmentConfig:
     start_jitter_s: float = 0.1
     frame_jitter: float = 0.5
     step_noise: float = 0.02
+    erase: float = 0.0
+    camera_dropout: float = 0.0
+    paraphrase: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +240,8 @@ class TrainConfig:
             once motions shape the vision tower.
         gate_factor: what the learning rate is multiplied by for the gates of `model.pair_metric`,
             which must move far from 1 while weights move a little.
+        balance: `goal` draws from every goal of a data set equally often, however many rows it has;
+            rows without a goal are together one more. `none` draws every row equally often.
         text_on_windows: whether windows also train the pairs with text; where instructions say what
             happens in a whole episode, a window of it often does not show.
         evaluate_every: steps between evaluations on the validation split; each is followed by a
@@ -263,6 +273,7 @@ class TrainConfig:
     gate_factor: float = 10.0
     episode_fraction: float = 0.25
     vision_text_fraction: float = 0.0
+    balance: Literal["none", "goal"] = "none"
     text_on_windows: bool = True
     evaluate_every: int = 100
     patience: int = 0

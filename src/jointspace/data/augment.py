@@ -54,6 +54,55 @@ def change_light(
     return _look_up(frames, table).copy()
 
 
+def drop_cameras(
+    valid: Bool[np.ndarray, "batch time camera"], *, probability: float, rng: np.random.Generator
+) -> Bool[np.ndarray, "batch time camera"]:
+    """Drops whole cameras from rows, never the last that a row has.
+
+    Args:
+        valid: True where a picture is real.
+        probability: of each camera of a row to be dropped. Where all of them would be, one is kept,
+            each equally often.
+        rng: where the choice comes from.
+
+    Returns:
+        What is left of `valid`.
+    """
+    draw = rng.random((valid.shape[0], valid.shape[2]))
+    draw[~valid.any(axis=1)] = -1.0  # a camera that delivered nothing is not one to keep
+    kept = (draw >= probability) | (draw == draw.max(axis=1, keepdims=True))
+    left: np.ndarray = valid & kept[:, None]
+    return left
+
+
+def erase_square(
+    frames: UInt8[np.ndarray, "batch time camera height width 3"],
+    valid: Bool[np.ndarray, "batch time camera"],
+    *,
+    share: float,
+    rng: np.random.Generator,
+) -> None:
+    """Turns a square of each camera grey, in place: the same one in all pictures of a row.
+
+    Args:
+        frames: the pictures, which are changed; masked ones are not.
+        valid: True where a picture is real.
+        share: side of the square, as a share of the picture's; at least one pixel. Its middle lies
+            anywhere in the picture, so that corners are erased as often as the rest.
+        rng: where the places come from.
+
+    Source:
+        DeVries & Taylor 2017 (Cutout), for clips.
+    """
+    height, width = frames.shape[3:5]
+    side = max(1, round(share * height))
+    middles = (rng.random((*valid[:, 0].shape, 2)) * (height, width)).astype(np.int64)
+    for row, camera in np.argwhere(valid.any(axis=1)).tolist():
+        top, left = (middles[row, camera] - side // 2).tolist()
+        rows, columns = slice(max(top, 0), top + side), slice(max(left, 0), left + side)
+        frames[row, valid[row, :, camera], camera, rows, columns] = round(_MID_GREY)
+
+
 def add_step_noise(
     values: Float32[np.ndarray, "batch time channel"],
     valid: Bool[np.ndarray, "batch time"],
@@ -138,9 +187,10 @@ def augment_batch(
     """Changes pictures, steps and words of a training batch at random; row ids stay true.
 
     Args:
-        batch: preprocessed rows; a frozen network's features of pictures stay as they are.
-        config: how strongly; 0 switches a change off. The two jitters are not read here, since they
-            choose what a row is.
+        batch: preprocessed rows; a frozen network's features of pictures stay as they are, but for
+            those of cameras that are dropped.
+        config: how strongly; 0 switches a change off. The two jitters and `paraphrase` are not read
+            here, since they choose what a row is.
         word_dropout: probability of each word to be replaced.
         tokenizer: the one that made the batch.
         max_tokens: longest row of token ids.
@@ -150,8 +200,8 @@ def augment_batch(
         A new batch; discrete actions are never changed.
     """
     inputs = dict(batch.inputs)
-    if VISION in inputs and inputs[VISION].values.dtype == np.uint8:
-        inputs[VISION] = _augment_frames(inputs[VISION], config=config, rng=rng)
+    if VISION in inputs:
+        inputs[VISION] = _augment_vision(inputs[VISION], config=config, rng=rng)
     if TEXT in inputs and word_dropout > 0:
         ids, valid = drop_words(
             inputs[TEXT].values,
@@ -168,6 +218,19 @@ def augment_batch(
                 noisy = add_step_noise(each.values, each.valid, scale=config.step_noise, rng=rng)
                 inputs[modality] = ModalityInput(noisy, each.valid, each.time_s)
     return Batch(inputs, batch.rows)
+
+
+def _augment_vision(
+    frames: ModalityInput, *, config: AugmentConfig, rng: np.random.Generator
+) -> ModalityInput:
+    is_pictures = frames.values.dtype == np.uint8
+    if config.camera_dropout > 0:
+        left = drop_cameras(frames.valid, probability=config.camera_dropout, rng=rng)
+        values = frames.values
+        if not is_pictures:  # of pictures, masked ones are not copied below
+            values = np.where(left[..., None, None], values, np.zeros((), values.dtype))
+        frames = ModalityInput(values, left, frames.time_s)
+    return _augment_frames(frames, config=config, rng=rng) if is_pictures else frames
 
 
 def _augment_frames(
@@ -191,6 +254,8 @@ def _augment_frames(
             _shift_into(out[row], pictures, down=shifts[row][0], right=shifts[row][1])
         else:
             out[row][chosen] = shift_frames(pictures, down=shifts[row][0], right=shifts[row][1])
+    if config.erase > 0:
+        erase_square(out, frames.valid, share=config.erase, rng=rng)
     return ModalityInput(out, frames.valid, frames.time_s)
 
 

@@ -3,6 +3,9 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from jaxtyping import Int64
+
 from jointspace.data.schema import Finding, RobotDataset, SharedTexts
 
 
@@ -59,6 +62,31 @@ def share_texts(datasets: Sequence[RobotDataset]) -> SharedTexts:
         tuple(sorted({text for each in datasets for text in each.instructions})),
         tuple(sorted({name for each in datasets for name in goal_names(each).values()})),
     )
+
+
+def other_wordings(
+    instruction: Int64[np.ndarray, " row"], goal: Int64[np.ndarray, " row"]
+) -> Mapping[int, tuple[int, ...]]:
+    """Lists for every instruction what else its goal is called.
+
+    Args:
+        instruction: id of each row, -1 where it has none.
+        goal: id of each row.
+
+    Returns:
+        Instruction id -> the ids of all other instructions of its goal that occur among the rows,
+        ascending; only for instructions that have any.
+    """
+    wordings: dict[int, set[int]] = defaultdict(set)
+    for text, aim in set(zip(instruction.tolist(), goal.tolist(), strict=True)):
+        if text >= 0:
+            wordings[aim].add(text)
+    return {
+        text: tuple(sorted(texts - {text}))
+        for texts in wordings.values()
+        if len(texts) > 1
+        for text in texts
+    }
 
 
 def goal_findings(dataset: RobotDataset) -> tuple[Finding, ...]:

@@ -11,7 +11,7 @@ from jointspace.data.augment import augment_batch
 from jointspace.data.collate import Sample, Steps
 from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore
-from jointspace.data.goals import goal_ids
+from jointspace.data.goals import goal_ids, other_wordings
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.recording import Recording
 from jointspace.data.schema import RobotDataset
@@ -25,9 +25,9 @@ class SampleSet:
     """Rows cut from the episodes of a data set, one per window.
 
     Without a generator every row is the same each time, as evaluation needs. With one, `batch`
-    draws where a window starts, which pictures of a clip are taken, and the augmentation: equal
-    generators give equal batches, whatever was drawn before, so that a training step depends on its
-    number alone.
+    draws where a window starts, which pictures of a clip are taken, which wording of its goal the
+    robot is told, and the augmentation: equal generators give equal batches, whatever was drawn
+    before, so that a training step depends on its number alone.
 
     Args:
         dataset: the usable episodes.
@@ -86,13 +86,17 @@ class SampleSet:
         self._num_frames = np.asarray([e.num_frames for e in dataset.episodes], dtype=np.int64)
         self._check_windows()
         self._index = np.asarray([e.index for e in dataset.episodes], dtype=np.int64)
-        ids = {text: number for number, text in enumerate(dataset.instructions)}
+        self._instructions = dataset.instructions
+        ids = {text: number for number, text in enumerate(self._instructions)}
         self._instruction = np.asarray(
             [ids.get(e.instruction, -1) for e in dataset.episodes], dtype=np.int64
         )
         goals = goal_ids(dataset)
         self._goal = np.asarray(
             [goals.get(e.instruction, -1) for e in dataset.episodes], dtype=np.int64
+        )
+        self._other_wordings = other_wordings(
+            self._instruction[self._episode], self._goal[self._episode]
         )
         self._recordings = {
             position: Recording.of_episode(
@@ -267,8 +271,8 @@ class SampleSet:
             start = self._jitter(start, length, self._num_frames[episode], rng)
             phase = rng.uniform(-0.5, 0.5, size=(len(indices), self.clip_frames))
             phase *= self.augment.frame_jitter
+        instructions = self._told(episode, rng)
         fps = self.dataset.info.fps
-        instructions = self._instruction[episode].tolist()
         steps = zip(episode.tolist(), start.tolist(), length.tolist(), strict=True)
         samples = []
         for row, (position, first, count) in enumerate(steps):
@@ -285,7 +289,7 @@ class SampleSet:
                     frames=frames,
                     frames_valid=frames_valid,
                     frames_time_s=None if frames is None else time_s[at],
-                    text=recorded.instruction if instruction >= 0 else None,
+                    text=self._instructions[instruction] if instruction >= 0 else None,
                     steps={
                         modality: Steps(readings[first : first + count], time_s)
                         for modality, readings in recording.readings.items()
@@ -310,6 +314,21 @@ class SampleSet:
         reach = 0.0 if self.augment is None else self.augment.start_jitter_s * self.dataset.info.fps
         shift = np.rint(rng.uniform(-reach, reach, size=len(start))).astype(np.int64)
         return np.clip(start + shift, 0, num_frames - length)
+
+    def _told(
+        self, episode: Int64[np.ndarray, " row"], rng: np.random.Generator | None
+    ) -> list[int]:
+        """Returns the instruction of each row, some of them replaced by another wording."""
+        told: list[int] = self._instruction[episode].tolist()
+        if rng is None or self.augment is None or self.augment.paraphrase == 0:
+            return told
+        # For every row alike, so that what a row draws depends on no other.
+        draws = rng.random((len(told), 2))
+        for row in np.flatnonzero(draws[:, 0] < self.augment.paraphrase).tolist():
+            others = self._other_wordings.get(told[row], ())
+            if others:
+                told[row] = others[int(draws[row, 1] * len(others))]
+        return told
 
     def _check_windows(self) -> None:
         for window in self.windows:

@@ -1,9 +1,12 @@
 """The rows of a split: what a step draws from, and what validation measures."""
 
+from collections import Counter
+
 from jointspace.batch import STATE
 from jointspace.config import RunConfig
 from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore
+from jointspace.data.goals import goal_names
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.samples import SampleSet
 from jointspace.data.schema import Finding, RobotDataset
@@ -117,7 +120,8 @@ class SplitRows:
             train: positions of the training episodes.
 
         Returns:
-            A missing state, a single episode, episodes shorter than a window.
+            A missing state, a single episode, episodes shorter than a window, how many goals have
+            wordings to choose from.
         """
         found = []
         if len(recorded_sensors(self._config, self._dataset)) < len(self._config.model.sensors):
@@ -134,7 +138,19 @@ class SplitRows:
                 f"{window_s:g} s; they train as whole episodes only"
             )
             found.append(Finding("note", "data.window_s", message))
+        if self._config.augment.paraphrase > 0:
+            found.append(Finding("note", "augment.paraphrase", self._wordings(train)))
         return tuple(found)
+
+    def _wordings(self, train: tuple[int, ...]) -> str:
+        names = goal_names(self._dataset)
+        told = {self._dataset.episodes[position].instruction for position in train} - {""}
+        wordings = Counter(names[text] for text in told)
+        several = sum(count > 1 for count in wordings.values())
+        return (
+            f"{several} of {len(wordings)} goals of the training episodes have several wordings; "
+            "rows of other goals keep theirs"
+        )
 
     def _num_short(self, episodes: tuple[int, ...]) -> int:
         return num_short_episodes(

@@ -1,6 +1,7 @@
 """Which rows a step trains on, as a pure function of seed and step: to resume needs no state."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -9,12 +10,14 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from jointspace.train.balance import GoalRows
 from jointspace.train.row_generator import RowGenerator
 
 RowKind = Literal["windows", "episodes"]
+_KINDS: tuple[RowKind, ...] = ("windows", "episodes")
 
 # Independent streams of random numbers drawn from one seed.
-_WINDOW_ORDER, _EPISODE_ORDER, _AUGMENT, _TORCH, _WEIGHTS, _FUSION = range(6)
+_WINDOW_ORDER, _EPISODE_ORDER, _AUGMENT, _TORCH, _WEIGHTS, _FUSION, _BALANCE = range(7)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class StepRows:
 
     Attributes:
         kind: windows, or whole episodes.
-        indices: which of them; distinct as long as there are enough.
+        indices: which of them; distinct as long as there are enough, of each goal where goals are
+            balanced.
     """
 
     kind: RowKind
@@ -74,12 +78,13 @@ def step_rows(
     batch_size: int,
     episode_fraction: float,
     num_first: int = 0,
+    goal_rows: Mapping[RowKind, GoalRows] | None = None,
 ) -> StepRows:
     """Chooses the rows of a step.
 
-    After the first steps the two kinds alternate evenly. Each kind runs through a new random order of all of its rows
-    before any row returns, so that the last rows of an order and the first of the next may share a
-    batch.
+    After the first steps the two kinds alternate evenly. Each kind runs through a new random order
+    of all of its rows before any row returns, so that the last rows of an order and the first of
+    the next may share a batch.
 
     Args:
         step: the step, from 0.
@@ -91,6 +96,8 @@ def step_rows(
             only one episode.
         num_first: so many steps at the start train on whole episodes, whatever the share; not where
             there is only one episode.
+        goal_rows: the goals of each kind's rows, to draw from every goal equally often; None draws
+            every row equally often.
 
     Returns:
         The same rows for the same arguments, whatever was asked for before.
@@ -108,6 +115,10 @@ def step_rows(
     kind: RowKind = "episodes" if is_episode_step else "windows"
     size = min(batch_size, total)
     first = count * size
+    if goal_rows is not None:
+        positions = range(first, first + size)
+        words = (seed, _BALANCE, _KINDS.index(kind))
+        return StepRows(kind, goal_rows[kind].at(positions, words=words))
     indices = [
         _order(seed, kind, position // total, total)[position % total]
         for position in range(first, first + size)

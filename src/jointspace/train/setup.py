@@ -1,7 +1,8 @@
 """From files to everything that the first step needs; writes nothing before all of it is there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ from jointspace.models.run_folder import (
     remove_stale,
 )
 from jointspace.progress import progress_bar
+from jointspace.train.balance import GoalRows
 from jointspace.train.devices import choose_device
 from jointspace.train.rows import SplitRows, check_rows, recorded_sensors
-from jointspace.train.sampling import WHOLE, Share, augment_generator, step_rows
+from jointspace.train.sampling import WHOLE, RowKind, Share, augment_generator, step_rows
 from jointspace.train.validation import Validation, validate
 
 
@@ -125,6 +127,7 @@ class PreparedRun:
             batch_size=self.config.train.batch_size,
             episode_fraction=self.config.train.episode_fraction,
             num_first=num_first,
+            goal_rows=self._goal_rows,
         )
         chosen = episodes if windows is None or rows.kind == "episodes" else windows
         own = share.positions(
@@ -152,6 +155,16 @@ class PreparedRun:
             return validate(embedder, windows=windows, episodes=episodes)
 
         return measure
+
+    @cached_property
+    def _goal_rows(self) -> Mapping[RowKind, GoalRows] | None:
+        if self.config.train.balance == "none":
+            return None
+        kinds: dict[RowKind, SampleSet | None] = {
+            "windows": self.train_windows,
+            "episodes": self.train_episodes,
+        }
+        return {kind: GoalRows(rows.rows.goal) for kind, rows in kinds.items() if rows is not None}
 
 
 def num_first_steps(config: TrainConfig) -> int:
