@@ -86,6 +86,34 @@ def test_coordinates_enter_like_two_further_colours():
     assert encoder.coordinates[0, :, 0, 15].tolist() == [1.0, -1.0]
 
 
+@pytest.mark.parametrize("stem_stride", [2, 4])
+def test_output_and_gradients_are_those_of_a_convolution_over_joined_coordinates(stem_stride):
+    torch.manual_seed(0)
+    encoder = FrameEncoder(image_px=16, channels=(8, 16), width=8, stem_stride=stem_stride)
+    encoder.double().coordinates.normal_()  # of no symmetry that could hide swapped axes
+    pictures = torch.randint(0, 256, (3, 16, 16, 3), dtype=torch.uint8)
+    weights = torch.randn(3, 8, dtype=torch.float64)
+
+    def joined():
+        pixels = (pictures.permute(0, 3, 1, 2).double().contiguous() - 115) / 64
+        seen = torch.cat([pixels, encoder.coordinates.expand(3, -1, -1, -1)], dim=1)
+        stem, places = encoder.stem, encoder.coordinate_stem
+        weight = torch.cat([stem.weight, places.weight], dim=1)
+        grid = encoder.downsample(
+            nn.functional.conv2d(seen, weight, stem.bias, stem.stride, stem.padding)
+        )
+        grid = grid + encoder.residual(grid)
+        cells = encoder.reduce(grid).flatten(1)
+        return encoder.out(encoder.flatten(cells) + encoder.highest(grid.amax((2, 3))))
+
+    def gradients(output):
+        return torch.autograd.grad((output * weights).sum(), list(encoder.parameters()))
+
+    ours, expected = encoder(pictures), joined()
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(gradients(ours), gradients(expected))
+
+
 def test_each_camera_is_told_from_the_others():
     tower = VisionEncoder(image_px=16, num_cameras=2, channels=(8,), width=16).eval()
     made = pictures((1,), cameras=2, time=1)

@@ -42,7 +42,7 @@ def test_half_lines_and_things_that_are_no_numbers_are_passed_over(tmp_path):
     log = _write(
         tmp_path / "log.jsonl",
         [
-            {"step": 1, "loss": 1.0, "flag": True, "name": "x", "elapsed_s": 1.0},
+            {"step": 1, "loss": 1.0, "flag": True, "name": "x", "elapsed_s": 1.0, "waited_s": 0.5},
             {"step": 2, "loss": float("nan"), "once": 3},
             {"loss": 5.0},
             [1],

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import threading
+import time
 
 import pytest
 import torch
@@ -105,6 +106,21 @@ def test_training_lowers_the_loss(tmp_path):
     assert losses[-1] < 0.9 * losses[0]
 
 
+def test_the_log_tells_how_long_steps_waited_for_their_rows(tmp_path):
+    def slowly(step):
+        time.sleep(0.02)
+        return batch_at(step)
+
+    waited = []
+    for name, batches in (("fast", batch_at), ("slow", slowly)):
+        run(tmp_path / name, config=configured(num_steps=10), batches=batches)
+        (record,) = read_log(tmp_path / name / "log.jsonl")
+        assert 0 <= record["waited_s"] <= record["elapsed_s"]
+        waited.append(record["waited_s"])
+    # The first step has nothing to do meanwhile; the others may hide a part.
+    assert waited[1] > max(0.02, waited[0])
+
+
 def test_a_continued_run_ends_with_the_same_bits(tmp_path):
     config = configured(num_steps=20, evaluate_every=5)
     whole, _ = run(tmp_path / "whole", config=config, model=toy_model())
@@ -116,7 +132,7 @@ def test_a_continued_run_ends_with_the_same_bits(tmp_path):
     assert parameters_equal(whole, continued)
     logs = [read_log(tmp_path / each / "log.jsonl") for each in ("whole", "cut")]
     for record in (*logs[0], *logs[1]):
-        record.pop("elapsed_s")
+        assert 0 <= record.pop("waited_s") <= record.pop("elapsed_s")
     assert logs[0] == logs[1]
     for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
         last = [tmp_path / each / "checkpoints/step-0000020" / name for each in ("whole", "cut")]

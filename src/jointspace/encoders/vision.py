@@ -123,7 +123,8 @@ class FrameEncoder(nn.Module):
         # channels-last order, in which its convolutions are fastest.
         pixels = pictures.permute(0, 3, 1, 2).to(self.stem.weight.dtype)
         pixels = pixels.sub_(_PIXEL_MEAN).mul_(1 / _PIXEL_SCALE)
-        grid = self.downsample(self.stem(pixels).add_(self.coordinate_stem(self.coordinates)))
+        places = self.coordinate_stem(self.coordinates)
+        grid = self.downsample(_add_to_each(self.stem(pixels), places))
         grid = grid + self.residual(grid)
         cells = self.reduce(grid)
         if self.pool_px > 1:
@@ -233,6 +234,19 @@ class VisionEncoder(nn.Module):
         else:
             pooled = self.pool(tokens, valid)
         return TowerFeatures(tokens, valid, pooled)
+
+
+def _add_to_each(
+    grids: Float[Tensor, "picture channel y x"], one: Float[Tensor, "1 channel y x"]
+) -> Float[Tensor, "picture channel y x"]:
+    """Adds one grid to those of all pictures.
+
+    As rows of a matrix, since torch takes several times longer to sum the gradient over the
+    pictures when four axes lie in channels-last order.
+    """
+    channels, height, width = grids.shape[1:]
+    rows = grids.permute(0, 2, 3, 1).flatten(1) + one.permute(0, 2, 3, 1).flatten(1)
+    return rows.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _camera_codes(num_cameras: int, width: int) -> nn.Embedding:

@@ -22,7 +22,7 @@ _TITLES: Mapping[str, str] = {
 """Panels in the order in which they are shown; numbers of other names follow with a plain title."""
 
 _SHARED = {"validation/worst": "validation/score", "validation/mean": "validation/score"}
-_LEFT_OUT = ("step", "elapsed_s", "above_chance")
+_LEFT_OUT = ("step", "elapsed_s", "waited_s", "above_chance")
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,9 @@ def run_steps(
         ):
             upcoming = loader.submit(batch_at, state.step)
             while not steps.state.done:
+                asked = time.monotonic()
                 batch = upcoming.result()
+                steps.waited_s += time.monotonic() - asked
                 if steps.state.step + 1 < settings.num_steps:
                     upcoming = loader.submit(batch_at, steps.state.step + 1)
                 steps.take(batch)
@@ -242,7 +244,12 @@ def run_steps(
 
 
 class _Steps:
-    """The state of a running training, and what one step does to it."""
+    """The state of a running training, and what one step does to it.
+
+    Attributes:
+        state: where the run stands.
+        waited_s: how long the steps waited for their rows so far.
+    """
 
     def __init__(
         self,
@@ -266,6 +273,7 @@ class _Steps:
         self._started = time.monotonic()
         self._processes = processes
         self.state = state
+        self.waited_s = 0.0
 
     def take(self, batch: Batch) -> None:
         """Does one step, and at its turn an evaluation."""
@@ -353,6 +361,7 @@ class _Steps:
             "learning_rate": learning_rate,
             "gradient_norm": gradient_norm,
             "elapsed_s": round(time.monotonic() - self._started, 3),
+            "waited_s": round(self.waited_s, 3),
             "pairs": {str(d): loss.item() for d, loss in objective.pairs.items()},
             "fused": {str(d): loss.item() for d, loss in objective.fused.items()},
             "logit_scale": {
