@@ -36,6 +36,7 @@ from measures import (
     embed_split,
     episodes_of,
     measure_rows,
+    only,
     windows_of,
 )
 from page_blocks import rewrite_blocks
@@ -82,8 +83,8 @@ def equal_candidates(test: Embeddings, unseen: Embeddings) -> dict[str, Measure]
 def _mean_map(rows: Embeddings, draws: Iterable[Int[np.ndarray, " row"]]) -> Measure:
     values, chances = [], []
     for draw in draws:
-        some = Embeddings({m: rows.vectors[m] for m in (TEXT, VISION)}, rows.rows, rows.texts)
-        found = evaluate_embeddings(some.take(draw), resampling=Resampling(num_resamples=0))
+        some = only(rows, (TEXT, VISION)).take(draw)
+        found = evaluate_embeddings(some, resampling=Resampling(num_resamples=0))
         # A draw whose episodes all have one goal asks nothing.
         if metrics := found.retrieval.get(Direction(TEXT, VISION)):
             values.append(metrics.mean_average_precision.value)
