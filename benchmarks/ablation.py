@@ -247,18 +247,19 @@ def report(plan: Plan, out: Path, *, docs: Path | None) -> str:
     base = runs_of(Arm(BASE, BASE, ()), plan, records, base_file)
     all_runs = [runs_of(arm, plan, records, base_file) for arm in plan.arms]
     all_runs = [each for each in all_runs if each.by_seed or each.errors]
-    columns = metric_columns([base, *all_runs])
     blocks = {"setup": _setup(plan, base)}
-    rows = summary([base], columns=columns)
+    rows = summary([base], columns=metric_columns([base]))
     for question in QUESTIONS:
         asked = [each for each in all_runs if each.arm.question == question]
         others = [each for each in asked if not each.is_base]
         if not others:
             continue
         own = [each for each in asked if each.is_base]
-        table = question_table([*(own[:1] or [base]), *others], columns=columns)
+        compared = [*(own[:1] or [base]), *others]
+        columns = metric_columns(compared)
+        table = question_table(compared, columns=columns)
         blocks[question] = f"{table}\n\n{overrides_list([each.arm for each in asked])}"
-        rows += summary([*(own[:1] or [base]), *others], columns=columns)
+        rows += summary(compared, columns=columns)
     text = "\n\n".join(
         blocks["setup"] if name == "setup" else f"## {heading(name)}\n\n{block}"
         for name, block in blocks.items()

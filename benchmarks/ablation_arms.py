@@ -22,6 +22,7 @@ QUESTIONS = {
     "pooling": "How are pictures read together over time?",
     "text": "Which tower reads the instruction?",
     "word-dropout": "How many words are replaced in training?",
+    "metric": "How are two modalities compared?",
     "temperature": "From which temperature is it learned?",
     "augmentation": "How much are training rows changed?",
     "fused": "Do fused queries have a term of their own?",

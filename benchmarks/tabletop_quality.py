@@ -2,8 +2,10 @@
 
 Both get the same budget: the same rows at every step, in batches of one size, from the same
 episodes and pictures. The chapter's model is given every picture of a row where it would take
-one, and its instruction + picture query is the sum of its unit rows of both. Beside them stands a
-control that knows the robot's pose alone (`pose_only.py`).
+one (`--first-picture` gives it that one), and its instruction + picture query is the sum of its
+unit rows of both. Beside them stands a control that knows the robot's pose alone (`pose_only.py`):
+a query made of the state at the row's start, from which regressions fitted on the training rows
+predict the action, and the candidates are ranked by their distance from it.
 
 What an unseen wording or combination costs is the mAP of text -> vision on that split over the mAP
 on as many test episodes, drawn several times, since mAP depends on the number of candidates.
@@ -36,6 +38,7 @@ from measures import (
     embed_split,
     episodes_of,
     measure_rows,
+    only,
     windows_of,
 )
 from page_blocks import rewrite_blocks
@@ -82,8 +85,8 @@ def equal_candidates(test: Embeddings, unseen: Embeddings) -> dict[str, Measure]
 def _mean_map(rows: Embeddings, draws: Iterable[Int[np.ndarray, " row"]]) -> Measure:
     values, chances = [], []
     for draw in draws:
-        some = Embeddings({m: rows.vectors[m] for m in (TEXT, VISION)}, rows.rows, rows.texts)
-        found = evaluate_embeddings(some.take(draw), resampling=Resampling(num_resamples=0))
+        some = only(rows, (TEXT, VISION)).take(draw)
+        found = evaluate_embeddings(some, resampling=Resampling(num_resamples=0))
         # A draw whose episodes all have one goal asks nothing.
         if metrics := found.retrieval.get(Direction(TEXT, VISION)):
             values.append(metrics.mean_average_precision.value)
@@ -109,6 +112,7 @@ def embed_textbook_split(
     positions: Sequence[int],
     *,
     alternatives: SceneAlternatives | None,
+    first_picture_only: bool,
 ) -> SplitEmbeddings:
     """Embeds a split with the chapter's model; `alternatives` are ours, of which it takes words."""
     windows = windows_of(opened, positions)
@@ -118,8 +122,12 @@ def embed_textbook_split(
             vectors = model.encode_text(text_vectors(texts)).numpy()
         alternatives = SceneAlternatives(alternatives.texts, dict(zip(texts, vectors, strict=True)))
     return SplitEmbeddings(
-        None if windows is None else embed_textbook(model, windows, first_picture_only=False),
-        embed_textbook(model, episodes_of(opened, positions), first_picture_only=False),
+        None
+        if windows is None
+        else embed_textbook(model, windows, first_picture_only=first_picture_only),
+        embed_textbook(
+            model, episodes_of(opened, positions), first_picture_only=first_picture_only
+        ),
         alternatives,
     )
 
@@ -134,7 +142,9 @@ def training_rows(opened: OpenedRun, config: RunConfig) -> tuple[SampleSet, Samp
     )
 
 
-def measure_seed(config: RunConfig, *, data: Path, folder: Path, candidates: int) -> dict[str, Any]:
+def measure_seed(
+    config: RunConfig, *, data: Path, folder: Path, candidates: int, first_picture_only: bool
+) -> dict[str, Any]:
     """Trains both models with one seed, and measures them and the control."""
     say(f"seed {config.seed}: training ours")
     train(config, data=data, out=folder, show_progress=False)
@@ -151,11 +161,17 @@ def measure_seed(config: RunConfig, *, data: Path, folder: Path, candidates: int
         our_rows(windows, episodes, config),
         config=config,
         action_dim=opened.dataset.episodes[0].action.shape[1],
-        first_picture_only=False,
+        first_picture_only=first_picture_only,
     )
     textbook_s = time.monotonic() - started
     theirs = {
-        name: embed_textbook_split(model, opened, each, alternatives=ours[name].alternatives)
+        name: embed_textbook_split(
+            model,
+            opened,
+            each,
+            alternatives=ours[name].alternatives,
+            first_picture_only=first_picture_only,
+        )
         for name, each in positions.items()
     }
     say(f"seed {config.seed}: measuring")
@@ -192,10 +208,12 @@ def report(records: Sequence[Mapping[str, Any]]) -> str:
     """Returns the tables: mean and standard deviation over the seeds, least to greatest."""
     config, sizes = records[0]["config"], records[0]["sizes"]
     seeds = ", ".join(str(record["seed"]) for record in records)
+    pictures = "the first picture" if records[0]["first_picture_only"] else "every picture"
     setup = (
         f"Data set `{records[0]['data']}`; {config['train.num_steps']} steps of "
         f"{config['train.batch_size']} rows each; seeds {seeds}; R@1 among at most "
         f"{records[0]['candidates']} of {sizes['windows']} windows or {sizes['test']} episodes; "
+        f"the chapter's model sees {pictures} of a row; "
         "mean ± standard deviation over the seeds, least … greatest."
     )
     lines = [
@@ -223,9 +241,9 @@ def report(records: Sequence[Mapping[str, Any]]) -> str:
         plain = name.removeprefix("fused ")
         theirs = _values(records, TEXTBOOK, plain)
         ratios = [a / b for a, b in zip(ours, theirs, strict=True) if b] if theirs else []
-        cells = [theirs, ours, ratios, _values(records, POSE, plain)]
+        columns = [theirs, ours, ratios, _values(records, POSE, plain)]
         chance = _values(records, OURS, name, "chance")
-        spread = [_spread(c, decimals=2 if c is ratios else 3) for c in cells]
+        spread = [_spread(c, decimals=2 if c is ratios else 3) for c in columns]
         lines.append(f"| {_label(name)} | {' | '.join(spread)} | {_mean(chance)} |")
     seconds = [[r["train_s"][name] for r in records] for name in (TEXTBOOK, OURS)]
     cells = [_spread(each, decimals=0) for each in seconds]
@@ -287,6 +305,11 @@ def main() -> None:
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", dest="overrides"
     )
+    parser.add_argument(
+        "--first-picture",
+        action="store_true",
+        help="give the chapter's model the first picture of a row alone, which is faster",
+    )
     parser.add_argument("--candidates", type=int, default=400)
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
     parser.add_argument("--docs", type=Path, metavar="FILE", help="page whose table to rewrite")
@@ -315,10 +338,15 @@ def run_seeds(arguments: argparse.Namespace) -> list[Mapping[str, Any]]:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     results = ResultsFile(arguments.out / "results.jsonl")
-    data, chosen = data_identity(arguments.data), []
+    data, chosen = data_identity(arguments.data), list[Mapping[str, Any]]()
     for seed in arguments.seeds:
         config = seeded(base, seed)
-        key = {"data": data, "candidates": arguments.candidates, "seed": seed}
+        key = {
+            "data": data,
+            "candidates": arguments.candidates,
+            "first_picture_only": arguments.first_picture,
+            "seed": seed,
+        }
         found = [
             record
             for record in results.read()
@@ -333,6 +361,7 @@ def run_seeds(arguments: argparse.Namespace) -> list[Mapping[str, Any]]:
                     data=arguments.data,
                     folder=Path(folder) / "run",
                     candidates=arguments.candidates,
+                    first_picture_only=arguments.first_picture,
                 )
             found = [key | measured | {"config": flat_config(config)}]
             results.append(found[0])

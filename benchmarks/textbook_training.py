@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from textbook_model import LEARNING_RATE, TextbookModel, text_vectors
 
-from jointspace.batch import ACTION, CORE_MODALITIES, TEXT, VISION, Embeddings
+from jointspace.batch import ACTION, CORE_MODALITIES, TEXT, VISION, Embeddings, Modality
 from jointspace.config import RunConfig
 from jointspace.data.collate import Sample
 from jointspace.data.samples import SampleSet
+from jointspace.errors import InputError
 from jointspace.train.sampling import step_rows
 
 LONGEST_TRAJECTORY = 100
@@ -50,7 +51,7 @@ def textbook_inputs(
             row has.
     """
     read: list[Sample] = [samples.sample(int(row)) for row in rows]
-    pictures = [each.frames[:1, 0] if first_picture_only else _all_pictures(each) for each in read]
+    pictures = [_pictures(each, first_only=first_picture_only) for each in read]
     actions = [each.steps[ACTION].values[:LONGEST_TRAJECTORY] for each in read]
     padded = np.zeros((len(read), max(map(len, actions)), actions[0].shape[1]), np.float32)
     for row, values in zip(padded, actions, strict=True):
@@ -63,8 +64,12 @@ def textbook_inputs(
     )
 
 
-def _all_pictures(sample: Sample) -> UInt8[np.ndarray, "picture px px 3"]:
-    """The pictures of all times and cameras of a row that has some."""
+def _pictures(sample: Sample, *, first_only: bool) -> UInt8[np.ndarray, "picture px px 3"]:
+    """The pictures of a row: of all times and cameras, or the first of the first camera."""
+    if sample.frames is None:
+        raise InputError("the chapter's model needs pictures: the data set has no cameras")
+    if first_only:
+        return sample.frames[:1, 0]
     if sample.frames_valid is not None:
         return sample.frames[sample.frames_valid]
     return sample.frames.reshape(-1, *sample.frames.shape[2:])
@@ -113,7 +118,7 @@ def embed_textbook(
     model: TextbookModel, samples: SampleSet, *, first_picture_only: bool
 ) -> Embeddings:
     """Embeds every row of a sample set with the chapter's model."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in CORE_MODALITIES}
+    parts: dict[Modality, list[np.ndarray]] = {name: [] for name in CORE_MODALITIES}
     with torch.inference_mode():
         for start in range(0, len(samples), _ROWS_AT_ONCE):
             rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(samples)))

@@ -1,0 +1,122 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jointspace.config import RunConfig, read_config
+from jointspace.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+# Benchmarks are programs beside each other, and no package.
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from ablation import (  # noqa: E402 - found by the line above
+    Plan,
+    arm_config,
+    tasks_of,
+)
+from ablation_arms import ARMS, QUESTIONS, Arm, choose_arms  # noqa: E402
+from ablation_tables import ArmRuns, question_table  # noqa: E402
+from measures import true_positive_rate  # noqa: E402
+from page_blocks import rewrite_blocks  # noqa: E402
+from pose_only import _recall_at_1  # noqa: E402
+from results_file import ResultsFile, flat_config, is_same_run  # noqa: E402
+
+DEMO = ROOT / "configs" / "demo.toml"
+
+
+@pytest.mark.parametrize("config", ["demo.toml", "lerobot.toml"])
+def test_every_arm_is_a_valid_configuration_within_the_budget(config):
+    path = ROOT / "configs" / config
+    for arm in choose_arms(None, sentence_encoder="some/folder"):
+        assert arm.question in QUESTIONS
+        arm_config(path, read_config(path), arm)
+    assert len({arm.name for arm in ARMS}) == len(ARMS)
+
+
+def test_an_arm_with_an_unknown_key_or_another_budget_is_refused_by_name():
+    base = read_config(DEMO)
+    with pytest.raises(InputError, match=r"arm 'new'.*model\.pair: unknown key"):
+        arm_config(DEMO, base, Arm("new", "loss", ("model.pair=1",)))
+    with pytest.raises(InputError, match=r"arm 'big'.*same budget"):
+        arm_config(DEMO, base, Arm("big", "loss", ("train.batch_size=8",)))
+
+
+def test_an_arm_that_is_the_base_is_not_trained_again():
+    arms = choose_arms(["temperature"], sentence_encoder=None)
+    plan = Plan(read_config(DEMO), arms, "data", 400)
+    names = [task.arm.name for task in tasks_of(plan, base_file=DEMO, seeds=[0, 1])]
+    assert names == ["base", "temperature-.03", "temperature-.2"] * 2
+
+
+def test_a_stored_run_is_the_same_while_new_keys_have_their_defaults():
+    wanted = flat_config(RunConfig())
+    earlier = {key: value for key, value in wanted.items() if key != "loss.margin"}
+    assert is_same_run(earlier, wanted)
+    assert not is_same_run(earlier, wanted | {"loss.margin": 0.3})
+    assert not is_same_run(wanted | {"loss.gone": 1}, wanted)
+    assert not is_same_run(wanted, wanted | {"seed": 1})
+    assert is_same_run(wanted, wanted | {"train.num_threads": 2})
+
+
+def test_a_line_that_a_kill_has_cut_is_passed_over_and_spoils_no_other(tmp_path):
+    results = ResultsFile(tmp_path / "results.jsonl")
+    results.append({"seed": 0})
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"seed": ')
+    results.append({"seed": 1})
+    assert results.read() == [{"seed": 0}, {"seed": 1}]
+
+
+def test_marked_blocks_of_a_page_are_rewritten_and_nothing_else(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- measured: x -->\nold\n<!-- end of x -->\nb\n")
+    assert rewrite_blocks(page, {"x": r"new \1", "y": "no"}) == ["x"]
+    assert page.read_text() == "a\n<!-- measured: x -->\n\nnew \\1\n\n<!-- end of x -->\nb\n"
+    with pytest.raises(InputError, match="marks no block of y"):
+        rewrite_blocks(page, {"y": "no"})
+
+
+def test_every_question_and_the_quality_table_have_their_block_on_the_page():
+    page = (ROOT / "docs" / "concepts" / "evidence.md").read_text(encoding="utf-8")
+    for name in ("setup", *QUESTIONS, "quality"):
+        assert page.count(f"<!-- measured: {name} -->") == 1
+        assert page.count(f"<!-- end of {name} -->") == 1
+
+
+def test_true_positives_are_counted_at_the_lowest_threshold_that_keeps_the_rate():
+    rng = np.random.default_rng(0)
+    # Few distinct values, so that ties matter.
+    right, wrong = rng.integers(4, 12, 60) / 10, rng.integers(0, 10, 300) / 10
+    kept = [t for t in [-1.0, *wrong] if np.mean(wrong > t) <= 0.05]
+    expected = max(np.mean(right > t) for t in kept)
+    assert true_positive_rate(right, wrong, false_positive_rate=0.05) == expected
+    same = np.zeros(100)
+    assert true_positive_rate(same, same, false_positive_rate=0.01) == 0
+
+
+def test_the_pose_control_ranks_actions_by_their_distance():
+    rng = np.random.default_rng(0)
+    actions = rng.normal(size=(50, 6))
+    predicted = actions + rng.normal(size=actions.shape)
+    distance = ((predicted[:, None] - actions[None]) ** 2).sum(-1)
+    expected = np.mean(distance.argmin(1) == np.arange(50))
+    found = _recall_at_1(predicted, actions, candidates=100)
+    assert 0.1 < expected < 1
+    assert found.value == pytest.approx(expected)
+    assert found.chance == pytest.approx(1 / 50)
+
+
+def test_differences_from_the_base_are_paired_by_seed():
+    def record(value):
+        metric = {"text->vision mAP": {"value": value, "chance": 0.1}}
+        return {"train_s": 1.0, "metrics": metric}
+
+    base = ArmRuns(Arm("base", "base", ()), True, {0: record(0.5), 1: record(0.7)}, {})
+    arm = ArmRuns(Arm("x", "loss", ()), False, {0: record(0.6), 1: record(0.8)}, {2: "broke"})
+    table = question_table([base, arm], columns={"text->vision mAP": "mAP"})
+    assert "| **base** | 2 | .600 ± .141<br>.500 … .700 |" in table
+    assert "| x | 2 | .700 ± .141<br>.600 … .800<br>**+.100** ± .000 |" in table
+    assert "| *chance* |  | .100 |" in table
+    assert "- failed: x, seed 2: broke" in table
