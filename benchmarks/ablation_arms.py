@@ -27,6 +27,8 @@ QUESTIONS = {
     "augmentation": "How much are training rows changed?",
     "fused": "Do fused queries have a term of their own?",
     "rows": "How many steps see whole episodes, and what do the others train?",
+    "start": "Does training begin with words and pictures alone?",
+    "variety": "Do other wordings, fewer cameras, erased squares or balanced goals help?",
 }
 """Name of a question -> its heading, in the order of the report."""
 
@@ -109,6 +111,15 @@ ARMS = (
     Arm("episodes-.8", "rows", ("train.episode_fraction=0.8",)),
     Arm("text-on-windows", "rows", ("train.text_on_windows=true",)),
     Arm("text-on-episodes", "rows", ("train.text_on_windows=false",)),
+    Arm("words-first-0", "start", ("train.vision_text_fraction=0",)),
+    Arm("words-first-.15", "start", ("train.vision_text_fraction=0.15",)),
+    Arm("words-first-.3", "start", ("train.vision_text_fraction=0.3",)),
+    Arm("cosine", "metric", ("model.pair_metric=cosine",)),
+    Arm("gated", "metric", ("model.pair_metric=gated",)),
+    Arm("paraphrase-.5", "variety", ("augment.paraphrase=0.5",)),
+    Arm("camera-dropout-.2", "variety", ("augment.camera_dropout=0.2",)),
+    Arm("erase-.25", "variety", ("augment.erase=0.25",)),
+    Arm("balance-goal", "variety", ("train.balance=goal",)),
 )
 
 
