@@ -13,7 +13,9 @@ from jointspace.config import RunConfig
 from jointspace.data.collate import Sample
 from jointspace.data.samples import SampleSet
 from jointspace.errors import InputError
-from jointspace.train.sampling import step_rows
+from jointspace.train.balance import GoalRows
+from jointspace.train.sampling import RowKind, step_rows
+from jointspace.train.setup import num_first_steps
 
 LONGEST_TRAJECTORY = 100
 _ROWS_AT_ONCE = 64
@@ -84,6 +86,12 @@ def random_rows(samples: SampleSet, config: RunConfig) -> RowsAt:
 
 def our_rows(windows: SampleSet, episodes: SampleSet, config: RunConfig) -> RowsAt:
     """Takes the very rows that our training takes at each step, undisturbed."""
+    goal_rows: dict[RowKind, GoalRows] | None = None
+    if config.train.balance == "goal":
+        goal_rows = {
+            "windows": GoalRows(windows.rows.goal),
+            "episodes": GoalRows(episodes.rows.goal),
+        }
 
     def at(step: int) -> tuple[SampleSet, Int[np.ndarray, " row"]]:
         rows = step_rows(
@@ -93,6 +101,8 @@ def our_rows(windows: SampleSet, episodes: SampleSet, config: RunConfig) -> Rows
             num_episodes=len(episodes),
             batch_size=config.train.batch_size,
             episode_fraction=config.train.episode_fraction,
+            num_first=num_first_steps(config.train),
+            goal_rows=goal_rows,
         )
         return (windows if rows.kind == "windows" else episodes), rows.indices
 

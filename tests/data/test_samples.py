@@ -214,6 +214,25 @@ def test_frame_jitter_moves_the_pictures_of_a_clip_and_their_times(parts):
     assert len(seen) > 5
 
 
+@pytest.mark.parametrize(("fraction", "wanted"), [(1.0, 4), (0.75, 3), (0.5, 2), (0.01, 2)])
+def test_training_rows_can_have_fewer_pictures_than_evaluation_reads(parts, fraction, wanted):
+    dataset, store, preprocessor = parts
+    rows = SampleSet.of_episodes(
+        dataset,
+        store,
+        preprocessor,
+        episodes=[0],
+        augment=AugmentConfig(**(OFF | {"frame_fraction": fraction})),
+    )
+    assert preprocessor.episode_frames == 4
+    trained = rows.batch([0], rng=np.random.default_rng(0))
+    assert trained[VISION].values.shape[1] == wanted
+    assert rows.batch([0])[VISION].values.shape[1] == 4
+    at = trained[VISION].values[0, :, 0, 0, 0, 2].astype(int)
+    assert at[0] == 0
+    assert at[-1] == dataset.episodes[0].num_frames - 1
+
+
 LIFT = ("grab it", "lift it", "pick it up", "raise it")
 TOLD = (*LIFT[:3], "push it", "shove it", "open", "")
 

@@ -82,6 +82,7 @@ _INTERVALS: Mapping[str, str] = {
     "augment.contrast": "[0, 1]",
     "augment.start_jitter_s": "[0, inf)",
     "augment.frame_jitter": "[0, 1]",
+    "augment.frame_fraction": "(0, 1]",
     "augment.step_noise": "[0, inf)",
     "augment.erase": "[0, 1)",
     "augment.camera_dropout": "[0, 1)",

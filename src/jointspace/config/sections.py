@@ -209,6 +209,9 @@ class AugmentConfig:
     Attributes:
         frame_jitter: how far each picture of a clip may move, as a share of the distance to its
             neighbour (half to each side); the single picture of a window stays at its start.
+        frame_fraction: share of the pictures of a clip that a training row has, at least two of
+            them, spread evenly; other ones each time, by `frame_jitter`. Steps cost less, and
+            evaluation, which reads all of them, sees more.
         erase: side of a square that turns grey at a random place, the same in all pictures of a
             row's camera, as a share of their side; a part of it may lie outside.
         camera_dropout: probability that a row loses each of its cameras (never the last).
@@ -221,6 +224,7 @@ class AugmentConfig:
     contrast: float = 0.2
     start_jitter_s: float = 0.1
     frame_jitter: float = 0.5
+    frame_fraction: float = 1.0
     step_noise: float = 0.02
     erase: float = 0.0
     camera_dropout: float = 0.0

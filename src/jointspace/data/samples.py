@@ -21,6 +21,10 @@ from jointspace.errors import InputError
 __all__ = ["Sample", "SampleSet", "Steps"]
 
 
+_LEAST_FRAMES = 2
+"""Pictures that a training row of a clip keeps, so that it still shows a motion."""
+
+
 class SampleSet:
     """Rows cut from the episodes of a data set, one per window.
 
@@ -266,10 +270,13 @@ class SampleSet:
             )
         episode, start = self._episode[indices], self._start[indices]
         length = self._stop[indices] - start
-        phase = None
+        phase, clip_frames = None, self.clip_frames
         if rng is not None and self.augment is not None:
             start = self._jitter(start, length, self._num_frames[episode], rng)
-            phase = rng.uniform(-0.5, 0.5, size=(len(indices), self.clip_frames))
+            clip_frames = max(
+                min(clip_frames, _LEAST_FRAMES), round(self.augment.frame_fraction * clip_frames)
+            )
+            phase = rng.uniform(-0.5, 0.5, size=(len(indices), clip_frames))
             phase *= self.augment.frame_jitter
         instructions = self._told(episode, rng)
         fps = self.dataset.info.fps
@@ -279,7 +286,7 @@ class SampleSet:
             recorded = self.dataset.episodes[position]
             time_s = recorded.time_s[first : first + count] - recorded.time_s[first]
             at = clip_positions(
-                count, self.clip_frames, phase=None if phase is None else phase[row]
+                count, clip_frames, phase=None if phase is None else phase[row]
             )
             recording = self._recordings[position]
             frames, frames_valid = recording.frames(at + first)
