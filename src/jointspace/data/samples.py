@@ -285,9 +285,7 @@ class SampleSet:
         for row, (position, first, count) in enumerate(steps):
             recorded = self.dataset.episodes[position]
             time_s = recorded.time_s[first : first + count] - recorded.time_s[first]
-            at = clip_positions(
-                count, clip_frames, phase=None if phase is None else phase[row]
-            )
+            at = clip_positions(count, clip_frames, phase=None if phase is None else phase[row])
             recording = self._recordings[position]
             frames, frames_valid = recording.frames(at + first)
             instruction = instructions[row]
