@@ -116,8 +116,10 @@ ARMS = (
     Arm("words-first-.3", "start", ("train.vision_text_fraction=0.3",)),
     Arm("cosine", "metric", ("model.pair_metric=cosine",)),
     Arm("gated", "metric", ("model.pair_metric=gated",)),
+    Arm("paraphrase-0", "variety", ("augment.paraphrase=0",)),
     Arm("paraphrase-.5", "variety", ("augment.paraphrase=0.5",)),
     Arm("camera-dropout-.2", "variety", ("augment.camera_dropout=0.2",)),
+    Arm("erase-0", "variety", ("augment.erase=0",)),
     Arm("erase-.25", "variety", ("augment.erase=0.25",)),
     Arm("balance-goal", "variety", ("train.balance=goal",)),
 )
