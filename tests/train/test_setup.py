@@ -249,6 +249,20 @@ def test_the_first_steps_can_train_vision_and_text_alone(dataset_path, tmp_path)
     assert (first.stop_s > config.data.window_s).all()
 
 
+@pytest.mark.parametrize("instructions", [(), ("", "", "", "lift")], ids=["mute", "few"])
+def test_the_first_steps_train_everything_where_there_is_no_text_to_compare(tmp_path, instructions):
+    path = tmp_path / "data"
+    write_lerobot(path, num_episodes=6, num_frames=14, instructions=instructions, image_px=(16, 16))
+    config = configured(train={"vision_text_fraction": 0.5})
+    run = prepare(path, tmp_path / "run", config=config)
+    assert run.batch_at(0).inputs.keys() == {VISION, TEXT, ACTION, STATE}
+    assert (run.batch_at(0).rows.start_s == 0).all()
+    (finding,) = [each for each in run.findings if each.where == "train.vision_text_fraction"]
+    assert "train every modality" in finding.message
+    result = train(config, data=path, out=tmp_path / "trained", show_progress=False)
+    assert result.num_steps == config.train.num_steps
+
+
 def test_training_rows_never_come_from_held_out_episodes(dataset_path, tmp_path):
     prepared = prepare(dataset_path, tmp_path / "run")
     index = [episode.index for episode in prepared.dataset.episodes]

@@ -240,8 +240,9 @@ class TrainConfig:
         pretrained_factor: what the learning rate is multiplied by for pretrained networks that are
             trained through (`trainable`); their adapters learn at the rate of all others.
         vision_text_fraction: share of the steps, at the start, that train vision and text alone, on
-            whole episodes. What words mean in pictures, colours above all, is learned late or never
-            once motions shape the vision tower.
+            whole episodes; a step without pictures or two texts trains all that there is. What
+            words mean in pictures, colours above all, is learned late or never once motions shape
+            the vision tower.
         gate_factor: what the learning rate is multiplied by for the gates of `model.pair_metric`,
             which must move far from 1 while weights move a little.
         balance: `goal` draws from every goal of a data set equally often, however many rows it has;

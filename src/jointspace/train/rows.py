@@ -120,8 +120,8 @@ class SplitRows:
             train: positions of the training episodes.
 
         Returns:
-            A missing state, a single episode, episodes shorter than a window, how many goals have
-            wordings to choose from.
+            A missing state, a single episode, episodes shorter than a window, nothing to begin
+            with, how many goals have wordings to choose from.
         """
         found = []
         if len(recorded_sensors(self._config, self._dataset)) < len(self._config.model.sensors):
@@ -138,6 +138,11 @@ class SplitRows:
                 f"{window_s:g} s; they train as whole episodes only"
             )
             found.append(Finding("note", "data.window_s", message))
+        told = sum(bool(self._dataset.episodes[position].instruction) for position in train)
+        if self._config.train.vision_text_fraction > 0 and (self._store is None or told < 2):
+            missing = "no pictures" if self._store is None else "too few instructions"
+            message = f"{missing} to begin with; the first steps train every modality"
+            found.append(Finding("note", "train.vision_text_fraction", message))
         if self._config.augment.paraphrase > 0:
             found.append(Finding("note", "augment.paraphrase", self._wordings(train)))
         return tuple(found)

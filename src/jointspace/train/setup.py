@@ -110,8 +110,8 @@ class PreparedRun:
         Args:
             step: the step, from 0.
             share: which part of its rows.
-            num_first: so many steps at the start train vision and text alone; None takes
-                `train.vision_text_fraction` of all.
+            num_first: so many steps at the start train vision and text alone, where two of their
+                rows have a text; None takes `train.vision_text_fraction` of all.
 
         Returns:
             The same rows for the same arguments, whatever was asked for before.
@@ -136,7 +136,10 @@ class PreparedRun:
         # Where there are fewer rows than processes, some read none, and nothing to augment.
         rng = augment_generator(step, seed=self.config.seed, rows=own) if len(own) else None
         batch = chosen.batch(rows.indices[own], rng=rng)
-        if step < num_first and {VISION, TEXT} <= batch.inputs.keys():
+        if step < num_first and VISION in batch.inputs:
+            # Of all rows of the step, so that several processes decide alike.
+            if np.count_nonzero(chosen.rows.instruction[rows.indices] >= 0) < 2:
+                return batch
             return Batch({m: batch[m] for m in (VISION, TEXT)}, batch.rows)
         if chosen is windows and not self.config.train.text_on_windows:
             return Batch({m: each for m, each in batch.inputs.items() if m != TEXT}, batch.rows)
