@@ -16,6 +16,7 @@ from jointspace.data.open import open_dataset
 from jointspace.data.samples import SampleSet
 from jointspace.errors import ConfigError, DataError, InputError, RunFolderError
 from jointspace.models.embed import TorchEmbedder
+from jointspace.models.hub import JointSpace
 from jointspace.models.run_data import choose_data
 from jointspace.models.run_folder import load_run
 from jointspace.train.checkpointing import checkpoints
@@ -190,6 +191,27 @@ def test_a_fine_tuning_of_everything_keeps_splits_and_statistics_of_what_it_has_
     ]
     assert "towers.action.read.1.weight" in moved  # what all robots share
     assert "towers.action.read.0.0.weight" not in moved  # of the arm, which was not trained on
+
+
+def test_a_run_that_went_on_with_its_own_data_set_can_be_given_away(robots, tmp_path):
+    base, out = tmp_path / "base", tmp_path / "run"
+    trained(CONFIG, robots[0], out=base)
+    trained(configured(train={"start_from": str(base)}), robots[0], out=out)
+    run = load_run(out)
+    (run.data[0].report_folder / "metrics.json").write_text('{"splits": {}}')
+    JointSpace.of_run(out).save_pretrained(tmp_path / "space")
+    opened = JointSpace.from_pretrained(tmp_path / "space")
+    assert opened.metrics == {"splits": {}}
+    expected = embedded(run, robots[0])
+    found = embedded(dataclasses.replace(run, model=opened.model), robots[0])
+    for modality, vectors in expected.items():
+        np.testing.assert_array_equal(found[modality], vectors)
+
+
+def test_a_run_of_several_data_sets_is_not_given_away_as_a_space(finished):
+    match = r"is a run of 2 data sets \(arm, rover\), but a space to give away is of one"
+    with pytest.raises(RunFolderError, match=match):
+        JointSpace.of_run(finished.folder)
 
 
 def test_episodes_that_came_after_the_split_are_told(robots, finished, tmp_path):

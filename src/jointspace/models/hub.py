@@ -19,6 +19,7 @@ from jointspace import __version__
 from jointspace.config import ModelConfig, RunConfig, read_config, write_config
 from jointspace.data.artefact import read_json, write_json
 from jointspace.data.preprocess import PREPROCESSING_FILE, Preprocessor
+from jointspace.encoders.embodiments import PerEmbodiment
 from jointspace.errors import InputError, MissingExtraError, RunFolderError
 from jointspace.models.checkpoint import load_weights, save_weights
 from jointspace.models.embed import TorchEmbedder
@@ -84,16 +85,23 @@ class JointSpace:
             The space; its data set is named by the last part of its path.
 
         Raises:
-            RunFolderError: the folder holds no run with weights, or one of another version.
+            RunFolderError: the folder holds no run with weights, one of another version, or one of
+                several data sets.
             ConfigError: its configuration was changed into one that cannot be.
             MissingExtraError: a tower needs a package that is not installed.
         """
         run = load_run(folder, device=device)
+        if len(run.data) > 1:
+            raise RunFolderError(
+                f"{folder}: is a run of {len(run.data)} data sets "
+                f"({', '.join(each.name for each in run.data)}), but a space to give away is of "
+                "one; give the run folder away as it is, or train a run on one of them alone"
+            )
         return JointSpace(
             config=run.config,
             preprocessor=run.preprocessor,
             model=run.model,
-            metrics=_without_places(_read_metrics(folder)),
+            metrics=_without_places(_read_metrics(run.data[0].report_folder)),
             datasets=(run.data_path.name,) if run.data_path.name else (),
         )
 
@@ -136,7 +144,9 @@ class JointSpace:
         config = read_config(folder / CONFIG_FILE)
         preprocessor = Preprocessor.load(folder)
         here = dataclasses.replace(config, model=_with_folders(config.model, folder))
-        model = build_run_model(here, preprocessor)
+        # A run that went on from another one has layers per robot, even where it is of one alone.
+        numbered = about.get("numbered_layers", False)
+        model = build_run_model(here, (preprocessor,) if numbered else preprocessor)
         load_weights(model, folder / WEIGHTS_FILE)
         return JointSpace(
             config=here,
@@ -194,6 +204,9 @@ class JointSpace:
                 "architectures": [self.config.model.name],
                 "jointspace": __version__,
                 "embed_dim": self.model.embed_dim,
+                "numbered_layers": any(
+                    isinstance(each, PerEmbodiment) for each in self.model.modules()
+                ),
                 "modalities": [str(each) for each in self.model.modalities],
                 "datasets": list(self.datasets),
                 "license": self.license,
