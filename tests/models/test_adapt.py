@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from jointspace.batch import ACTION, STATE
+from jointspace.batch import ACTION, STATE, VISION
+from jointspace.config import LossConfig
 from jointspace.errors import RunFolderError
 from jointspace.models.adapt import start_from_weights, train_adapters_alone
 from tests.models.batches import build
@@ -30,6 +31,32 @@ def test_robots_that_are_known_keep_their_numbers():
     start_from_weights(new, old.state_dict(), num_known=2, source="run")
     for name, value in old.state_dict().items():
         assert torch.equal(new.state_dict()[name], value)
+
+
+def test_a_model_with_gates_begins_by_comparing_as_the_one_without_that_it_starts_from():
+    old, new = build(channels=ONE), build(channels=THREE, seed=1, pair_metric="gated")
+    start_from_weights(new, old.state_dict(), num_known=1, source="run")
+    rows = torch.nn.functional.normalize(torch.randn(5, new.embed_dim), dim=1)
+    for each in new.pair_rows(VISION, ACTION, rows, rows):
+        torch.testing.assert_close(each, rows)
+    with pytest.raises(RunFolderError, match=r"run: its weights do not fit: gates\."):
+        start_from_weights(
+            build(channels=THREE),
+            build(pair_metric="gated", channels=ONE).state_dict(),
+            num_known=1,
+            source="run",
+        )
+
+
+def test_biases_are_those_of_the_loss_that_trains_now():
+    sigmoid = LossConfig(name="sigmoid", initial_bias=-3.0)
+    plain, biased = build(channels=THREE), build(channels=THREE, seed=1, loss=sigmoid)
+    start_from_weights(biased, plain.state_dict(), num_known=3, source="run")
+    assert biased.logit_bias(VISION, ACTION).item() == -3.0
+    start_from_weights(plain, biased.state_dict(), num_known=3, source="run")
+    assert plain.state_dict().keys() == biased.state_dict().keys() - {
+        name for name in biased.state_dict() if name.startswith("biases.")
+    }
 
 
 def test_weights_of_another_model_are_refused_and_nothing_is_changed():

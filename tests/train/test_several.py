@@ -247,6 +247,19 @@ def test_a_run_to_start_from_must_have_the_same_model(robots, finished, tmp_path
     )
 
 
+def test_gates_can_be_added_to_a_run_without_them_and_not_taken_away(robots, finished, tmp_path):
+    settings = dataclasses.replace(BOTH.train, start_from=str(finished.folder))
+    plain = dataclasses.replace(BOTH, train=settings)
+    gated = dataclasses.replace(plain, model=dataclasses.replace(BOTH.model, pair_metric="gated"))
+    trained(gated, *robots, out=tmp_path / "gated")
+    run = load_run(tmp_path / "gated")
+    assert not torch.equal(run.model.pair_gate(TEXT, VISION), torch.ones(8))
+    settings = dataclasses.replace(BOTH.train, start_from=str(tmp_path / "gated"))
+    plain = dataclasses.replace(BOTH, train=settings)
+    match = r"model\.pair_metric: is 'cosine', but 'gated' in"
+    refused(ConfigError, match, plain, *robots, out=tmp_path / "plain")
+
+
 def test_a_run_folder_keeps_what_belongs_to_each_data_set(finished, robots):
     about = json.loads((finished.folder / "run.json").read_text())
     assert [each["name"] for each in about["embodiments"]] == ["arm", "rover"]

@@ -15,7 +15,7 @@ def start_from_weights(
 
     Args:
         model: changed in place, and only when everything fits; input layers of robots that the
-            weights do not know keep what they have.
+            weights do not know, and gates and biases that they lack, keep what they have.
         weights: of a model that is built alike, for the first `num_known` embodiments; a model of
             a single data set is of one, whose layers are named without its number.
         num_known: embodiments that the weights know.
@@ -33,6 +33,13 @@ def start_from_weights(
         for number, layer in enumerate(module)
         if number >= num_known
         for name, _ in layer.named_parameters()
+    }
+    # A bias is the loss's own, and a gate of 1 compares as the plain cosine.
+    new |= {name for name in own if name.startswith(("biases.", "gates."))}
+    renamed = {
+        name: tensor
+        for name, tensor in renamed.items()
+        if name in own or not name.startswith("biases.")
     }
     wrong = sorted(
         {name for name in renamed if name not in own or own[name].shape != renamed[name].shape}

@@ -412,10 +412,13 @@ def _shared_texts(datasets: Sequence[RobotDataset], earlier: Sequence[RunData]) 
 
 
 def _base(config: RunConfig) -> Run:
-    """Opens the run to start from, which must have the same model."""
+    """Opens the run to start from, which must have the same model, but for gates."""
     base = load_run(Path(config.train.start_from))
+    model = base.config.model
+    if model.pair_metric == "cosine":  # which gates of 1 are, so that they may be added
+        model = replace(model, pair_metric=config.model.pair_metric)
     pairs = (
-        ("model", base.config.model, config.model),
+        ("model", model, config.model),
         ("data.image_px", base.config.data.image_px, config.data.image_px),
         ("data.max_tokens", base.config.data.max_tokens, config.data.max_tokens),
         ("data.split", base.config.data.split, config.data.split),
