@@ -166,6 +166,28 @@ def test_the_efficient_model_is_smaller():
     assert size("efficient") < 0.6 * size("vision-language-action")
 
 
+@pytest.mark.parametrize("name", ["efficient", "vision-language-action"])
+@pytest.mark.parametrize(
+    ("section", "changes"),
+    [
+        (VisionConfig, {"pooling": "attention"}),
+        (VisionConfig, {"temporal_layers": 1}),
+        (VisionConfig, {"stem_stride": 4}),
+        (TextConfig, {"pooling": "attention+max"}),
+    ],
+    ids=str,
+)
+def test_models_heed_how_their_towers_are_to_read(name, section, changes):
+    sizes = {"channels": (8, 12)} if section is VisionConfig else {}
+    tower = {VisionConfig: "vision", TextConfig: "text"}[section]
+
+    def shapes(**keys):
+        made = build(name=name, **{tower: section(width=16, **sizes, **keys)})
+        return {key: tensor.shape for key, tensor in made.state_dict().items()}
+
+    assert shapes(**changes) != shapes()
+
+
 def test_temperatures_come_from_the_loss_configuration():
     model = build(loss=LossConfig(initial_temperature=0.5, max_logit_scale=1.5))
     assert model.logit_scale(VISION, TEXT).item() == pytest.approx(1.5)

@@ -145,6 +145,10 @@ def _efficient(
         num_heads=config.text.heads,
         num_coefficients=config.action.num_coefficients,
         dropout=config.vision.dropout,
+        stem_stride=config.vision.stem_stride,
+        temporal_layers=config.vision.temporal_layers,
+        pooling=config.vision.pooling,
+        max_pooling=config.text.pooling == "attention+max",
     )
 
 

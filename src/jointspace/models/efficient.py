@@ -1,6 +1,7 @@
 """The efficient model: the same space from towers that are small enough to run beside a robot."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from torch import nn
 
@@ -24,6 +25,10 @@ def efficient_towers(
     num_heads: int = 4,
     num_coefficients: int = 10,
     dropout: float = 0.0,
+    stem_stride: int = 2,
+    temporal_layers: int = 0,
+    pooling: Literal["frequency", "attention"] = "frequency",
+    max_pooling: bool = False,
 ) -> dict[Modality, nn.Module]:
     """Returns the towers of the efficient model, in the order of its modalities.
 
@@ -44,6 +49,11 @@ def efficient_towers(
         num_heads: of all attention; must divide both widths.
         num_coefficients: kept by the frequency towers.
         dropout: of all towers.
+        stem_stride: of the vision tower, as are `temporal_layers` and `pooling`; see
+            `VisionEncoder`.
+        temporal_layers: of the vision tower.
+        pooling: of the vision tower.
+        max_pooling: of the text tower; see `TextEncoder`.
 
     Returns:
         Modality -> tower.
@@ -59,6 +69,9 @@ def efficient_towers(
         num_heads=num_heads,
         dropout=dropout,
         separable=True,
+        stem_stride=stem_stride,
+        temporal_layers=temporal_layers,
+        pooling=pooling,
     )
     text = TextEncoder(
         vocab_size,
@@ -67,6 +80,7 @@ def efficient_towers(
         heads=num_heads,
         max_tokens=max_tokens,
         dropout=dropout,
+        max_pooling=max_pooling,
     )
     steps = {
         modality: FrequencyEncoder(
