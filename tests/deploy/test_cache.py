@@ -265,6 +265,17 @@ def test_a_gap_a_cameras_absence_and_an_early_padding_are_content():
     assert key(views[0]) != key(views[1])
 
 
+def test_what_two_robots_show_alike_has_two_keys_and_what_they_are_told_has_one():
+    motion, told = (
+        ModalityInput(np.ones((1, 2, 3), np.float32), np.ones((1, 2), bool), np.zeros((1, 2))),
+        words((1, 2)),
+    )
+    for modality, first, are_equal in ((ACTION, motion, False), (TEXT, told, True)):
+        second = dataclasses.replace(first, embodiment=1)
+        keys = [content_keys({modality: each}, version="v") for each in (first, second)]
+        assert (keys[0] == keys[1]) == are_equal
+
+
 def test_every_part_of_a_row_changes_its_key():
     made = steps()
     value, time, order = (made.map(np.copy) for _ in range(3))

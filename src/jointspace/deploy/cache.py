@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 from jaxtyping import Float, Float32
 
-from jointspace.batch import Batch, Modality, ModalityInput
+from jointspace.batch import TEXT, Batch, Modality, ModalityInput
 from jointspace.embedder import Embedder
 from jointspace.errors import InputError, did_you_mean
 
@@ -272,7 +272,8 @@ class CachedEmbedder:
 def content_keys(inputs: Mapping[Modality, ModalityInput], *, version: str) -> list[bytes]:
     """Names every row by what it holds: equal keys mean equal rows.
 
-    The key covers each modality's name, values, validity and times, with their shapes and types.
+    The key covers each modality's name, values, validity and times, with their shapes and types,
+    and which robot they are from, since each has input layers of its own; all share those of text.
     What a tower may not depend on is left out: steps after the last valid one are cut, and masked
     values and the times of masked steps count as zero. So a row keeps its key however far its batch
     is padded. Gaps before the last valid step stay, since a tower may tell steps by their position.
@@ -294,6 +295,7 @@ def content_keys(inputs: Mapping[Modality, ModalityInput], *, version: str) -> l
     for modality, each in inputs.items():
         values, valid, time_s = each.values, each.valid, each.time_s
         _check(modality, each)
+        robot = 0 if modality == TEXT else each.embodiment
         steps = valid.any(axis=tuple(range(2, valid.ndim)))
         stops = (steps * np.arange(1, steps.shape[1] + 1)).max(axis=1, initial=0)
         entries = tuple(range(1, valid.ndim))
@@ -310,7 +312,7 @@ def content_keys(inputs: Mapping[Modality, ModalityInput], *, version: str) -> l
                 parts = [_visible(part, mask) for part, mask in zip(parts, masks, strict=False)]
             # Shapes and types say where each part ends, so that no two rows spell one sequence.
             header = [(part.dtype.str, part.shape) for part in parts]
-            digest.update(repr((str(modality), header)).encode())
+            digest.update(repr((str(modality), robot, header)).encode())
             for part in parts:
                 digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
     return [digest.digest() for digest in digests]
