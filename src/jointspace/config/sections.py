@@ -261,8 +261,9 @@ class TrainConfig:
         chunk_rows: rows of a process that are in memory with their graph at a time (gradient
             caching): the same loss and gradient for half more time; 0 holds all at once.
         start_from: run folder whose weights the training starts from; empty starts anew.
-        trainable: `adapters` trains the input layers, and the camera codes, of the robots that
-            `start_from` has not seen, and leaves every other weight as it is.
+        trainable: `adapters` trains the input layers of the robots that `start_from` has not seen,
+            the codes of their cameras and what reads these over time, and leaves every other weight
+            as it is.
     """
 
     num_steps: int = 600
