@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -59,6 +60,27 @@ def test_one_picture_is_its_mean_and_no_change():
     pool = FrequencyPool(1, num_cameras=1, num_coefficients=4)
     got = numbers_read(pool, torch.full((1, 1, 1, 1), 2.0), torch.zeros(1, 1))
     torch.testing.assert_close(got, torch.tensor([[2.0, 0.0, 0.0, 0.0, 0.0]]))
+
+
+def test_a_new_robot_begins_to_read_its_cameras_as_the_known_one_with_most_of_them():
+    pool = FrequencyPool(3, num_cameras=(1, 0, 2, 3, 1)).eval()
+    before = [{n: w.clone() for n, w in each.named_parameters()} for each in pool.mix]
+    pool.begin_alike(num_known=3)
+    frames, time_s = torch.randn(2, 4, 3, 3), torch.arange(4.0).expand(2, 4)
+
+    def read(number, cameras):
+        valid = torch.ones(2, 4, cameras, dtype=torch.bool)
+        inputs = dataclasses.replace(pictures_at(time_s, valid), embodiment=number)
+        return pool(frames[:, :, :cameras], inputs)
+
+    torch.testing.assert_close(read(3, 2), read(2, 2))
+    torch.testing.assert_close(read(4, 1), read(0, 1))
+    per_camera = 4 * 3
+    own = slice(2 * per_camera, 3 * per_camera)  # of the camera that no known robot has
+    assert torch.equal(pool.mix[3].weight[:, own], before[3]["weight"][:, own])
+    for number in (0, 2):
+        for name, weight in pool.mix[number].named_parameters():
+            assert torch.equal(weight, before[number][name])
 
 
 def test_what_is_masked_changes_nothing_even_as_nan():

@@ -66,7 +66,7 @@ def config(**changes) -> ModelConfig:
     return dataclasses.replace(small, **changes)
 
 
-def build(*, seed=0, loss=None, channels=None, **changes) -> JointModel:
+def build(*, seed=0, loss=None, channels=None, num_cameras=2, **changes) -> JointModel:
     torch.manual_seed(seed)
     return build_model(
         config(**changes),
@@ -74,5 +74,5 @@ def build(*, seed=0, loss=None, channels=None, **changes) -> JointModel:
         DataConfig(image_px=IMAGE_PX, max_tokens=8),
         vocab_size=VOCAB_SIZE,
         channels=CHANNELS if channels is None else channels,
-        num_cameras=2,
+        num_cameras=num_cameras,
     )

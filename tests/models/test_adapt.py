@@ -48,6 +48,13 @@ def test_a_model_with_gates_begins_by_comparing_as_the_one_without_that_it_start
         )
 
 
+def test_pictures_of_a_new_robot_are_read_over_time_as_those_of_a_known_one():
+    old, new = build(channels=ONE), build(channels=THREE, seed=1, num_cameras=(2, 2, 1))
+    start_from_weights(new, old.state_dict(), num_known=1, source="run")
+    pool = new.towers["vision"].pool
+    assert torch.equal(pool.mix[1].weight, old.towers["vision"].pool.mix.weight)
+
+
 def test_biases_are_those_of_the_loss_that_trains_now():
     sigmoid = LossConfig(name="sigmoid", initial_bias=-3.0)
     plain, biased = build(channels=THREE), build(channels=THREE, seed=1, loss=sigmoid)

@@ -1,5 +1,7 @@
 """Reads the pictures of a row over time, each camera at its lowest frequencies."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -62,6 +64,32 @@ class FrequencyPool(nn.Module):
         self.mix = per_embodiment(lambda size: nn.Linear(size * per_camera + 1, width), num_cameras)
         self.read = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width))
         self.highest = nn.Linear(width, width)
+
+    def begin_alike(self, *, num_known: int) -> None:
+        """Lets embodiments begin as one of the known ones reads its cameras, one by one in order.
+
+        All share what reads a picture, so that what its vectors say over time need not be learned
+        again. The known one with the most cameras in common is taken, the first of several; a
+        camera that it lacks keeps its weights.
+
+        Args:
+            num_known: the embodiments from this number on are changed; those before are known.
+        """
+        if isinstance(self.num_cameras, int):
+            return
+        layers: Any = self.mix
+        sizes = self.num_cameras
+        known = [number for number, size in enumerate(sizes[:num_known]) if size]
+        for number, size in enumerate(sizes):
+            if number < num_known or not (size and known):
+                continue
+            common = {each: min(size, sizes[each]) for each in known}
+            source = max(known, key=lambda each: common[each])
+            shared = common[source] * len(self.transform) * self.highest.in_features
+            with torch.no_grad():
+                for place in (slice(shared), slice(-1, None)):
+                    layers[number].weight[:, place] = layers[source].weight[:, place]
+                layers[number].bias.copy_(layers[source].bias)
 
     def forward(
         self, frames: Float[Tensor, "batch time camera width"], inputs: ModalityInput

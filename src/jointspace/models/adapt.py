@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from torch import Tensor, nn
 
 from jointspace.encoders.embodiments import PerEmbodiment
+from jointspace.encoders.time_pool import FrequencyPool
 from jointspace.errors import RunFolderError
 
 
@@ -15,7 +16,8 @@ def start_from_weights(
 
     Args:
         model: changed in place, and only when everything fits; input layers of robots that the
-            weights do not know, and gates and biases that they lack, keep what they have.
+            weights do not know, and gates and biases that they lack, keep what they have. The
+            pictures of such robots are read over time as known ones are, until training changes it.
         weights: of a model that is built alike, for the first `num_known` embodiments; a model of
             a single data set is of one, whose layers are named without its number.
         num_known: embodiments that the weights know.
@@ -51,6 +53,9 @@ def start_from_weights(
             "model configuration of the run that it names"
         )
     model.load_state_dict({**own, **renamed})
+    for module in model.modules():
+        if isinstance(module, FrequencyPool):
+            module.begin_alike(num_known=num_known)
 
 
 def train_adapters_alone(model: nn.Module, *, embodiments: Collection[int]) -> None:
