@@ -58,7 +58,7 @@ class VisionConfig:
         stem_stride: how many pixels the first convolution steps on: 4 costs about half of 2.
         pooling: over the pictures of a row: `frequency` reads each camera's pictures at their
             lowest frequencies in time, `attention` averages them by a learned query.
-        temporal_layers: transformer blocks over the pictures, before `attention` and fusion.
+        temporal_layers: transformer blocks over the pictures, before pooling and fusion.
         pretrained: folder or hub id of the pretrained network; read when `tower` is "pretrained",
             as are the keys below. `data.image_px` must be a size that it reads.
         trainable: what of it is trained.
