@@ -125,6 +125,10 @@ def test_every_key_is_written():
         ("[augment]\ncamera_dropout = 1", r"camera_dropout: got 1\.0, expected .* in \[0, 1\)"),
         ("[augment]\nerase = 1", r"augment\.erase: got 1\.0, expected a value in \[0, 1\)"),
         ("[train]\nbalance = 'goals'", r"train\.balance: .* 'goal'\. Did you mean 'goal'\?"),
+        (
+            "[train]\ntext_on_windows = false\n[model]\nname = 'vision-language'\nsensors = []",
+            r"train\.text_on_windows: got false, expected true .* vision and text alone",
+        ),
         ("[loss]\ntile_rows = -1", r"loss\.tile_rows: got -1, expected a value in \[0, inf\)"),
         ("[model.action]\ntower = 'discrete'", r"action\.num_actions: got 0, .* is 'discrete'"),
     ],

@@ -147,6 +147,7 @@ def _conflicts(config: RunConfig) -> Iterator[str]:
     if not model.vision.channels:
         yield "model.vision.channels: got [], expected at least one layer"
     yield from _cache_conflicts(config)
+    yield from _window_conflicts(config)
     sensors = model.sensors
     if len(set(sensors)) < len(sensors) or not {"vision", "text", "action"}.isdisjoint(sensors):
         yield (
@@ -165,6 +166,16 @@ def _conflicts(config: RunConfig) -> Iterator[str]:
                 f"model.{name}.num_actions: got {steps.num_actions}, expected the size of the "
                 f"action set, since model.{name}.tower is '{steps.tower}'"
             )
+
+
+def _window_conflicts(config: RunConfig) -> Iterator[str]:
+    model, train = config.model, config.train
+    pictures_alone = model.name == "vision-language" and not model.sensors
+    if pictures_alone and not train.text_on_windows and train.episode_fraction < 1:
+        yield (
+            "train.text_on_windows: got false, expected true (or train.episode_fraction of 1), "
+            "since a model of vision and text alone has nothing to compare pictures of windows with"
+        )
 
 
 def _cache_conflicts(config: RunConfig) -> Iterator[str]:
