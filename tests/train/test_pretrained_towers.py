@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from jointspace.batch import TEXT, VISION
@@ -103,6 +104,25 @@ def test_a_run_whose_frozen_tower_was_changed_is_refused(config, data, tmp_path)
     save_vision(folder, "siglip", seed=5)
     with pytest.raises(RunFolderError, match=r"vision tower: .* holds weights \w+, but this model"):
         load_run(tmp_path / "run")
+
+
+def test_a_network_that_was_frozen_can_be_trained_through_afterwards(config, data, tmp_path):
+    cached = with_towers(config, vision={"cache_features": "float32"})
+    fit(cached, data, tmp_path / "frozen")
+
+    def after(base, **vision):
+        settings = dataclasses.replace(config.train, start_from=str(tmp_path / base), num_steps=2)
+        return dataclasses.replace(with_towers(config, vision=vision), train=settings)
+
+    layers = {"trainable": "last-layers", "num_trainable_layers": 1}
+    fit(after("frozen", **layers), data, tmp_path / "through")
+    model = load_run(tmp_path / "through").model
+    name = next(n for n in model.state_dict() if ".backbone.network." in n and "weight" in n)
+    plain = load_run(tmp_path / "frozen").model.get_parameter(name)
+    assert plain.shape == model.get_parameter(name).shape
+    assert not torch.equal(plain, model.get_parameter(name))
+    with pytest.raises(ConfigError, match=r"vision\.trainable: is 'frozen', but 'last-layers' in"):
+        fit(after("through"), data, tmp_path / "back")
 
 
 def test_an_epoch_on_cached_features_costs_no_pass(config, data, tmp_path, monkeypatch):

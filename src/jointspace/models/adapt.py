@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from torch import Tensor, nn
 
 from jointspace.encoders.embodiments import PerEmbodiment
+from jointspace.encoders.pretrained import PretrainedNetwork
 from jointspace.encoders.time_pool import FrequencyPool
 from jointspace.errors import RunFolderError
 
@@ -16,8 +17,9 @@ def start_from_weights(
 
     Args:
         model: changed in place, and only when everything fits; input layers of robots that the
-            weights do not know, and gates and biases that they lack, keep what they have. The
-            pictures of such robots are read over time as known ones are, until training changes it.
+            weights do not know, and gates, biases and layers of pretrained networks that they lack,
+            keep what they have. The pictures of such robots are read over time as known ones are,
+            until training changes it.
         weights: of a model that is built alike, for the first `num_known` embodiments; a model of
             a single data set is of one, whose layers are named without its number.
         num_known: embodiments that the weights know.
@@ -36,8 +38,10 @@ def start_from_weights(
         if number >= num_known
         for name, _ in layer.named_parameters()
     }
-    # A bias is the loss's own, and a gate of 1 compares as the plain cosine.
-    new |= {name for name in own if name.startswith(("biases.", "gates."))}
+    # A bias is the loss's own, a gate of 1 compares as the plain cosine, and what was frozen in a
+    # pretrained network is what it is.
+    kept = ("biases.", "gates.", *_networks(model))
+    new |= {name for name in own if name.startswith(kept)}
     renamed = {
         name: tensor
         for name, tensor in renamed.items()
@@ -73,6 +77,11 @@ def train_adapters_alone(model: nn.Module, *, embodiments: Collection[int]) -> N
 
 def _layers(model: nn.Module) -> list[tuple[str, PerEmbodiment]]:
     return [(path, m) for path, m in model.named_modules() if isinstance(m, PerEmbodiment)]
+
+
+def _networks(model: nn.Module) -> list[str]:
+    modules = model.named_modules()
+    return [f"{path}.network." for path, m in modules if isinstance(m, PretrainedNetwork)]
 
 
 def _numbered(name: str, paths: Collection[str]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from jointspace.batch import STATE, Batch, Modality
-from jointspace.config import RunConfig
+from jointspace.config import ModelConfig, RunConfig
 from jointspace.data.copies import duplicate_groups
 from jointspace.data.embodiments import DataSource, Embodiment, match_embodiments, unique_name
 from jointspace.data.goals import share_texts
@@ -412,13 +412,10 @@ def _shared_texts(datasets: Sequence[RobotDataset], earlier: Sequence[RunData]) 
 
 
 def _base(config: RunConfig) -> Run:
-    """Opens the run to start from, which must have the same model, but for gates."""
+    """Opens the run to start from, which must have the same model, but for `_free`."""
     base = load_run(Path(config.train.start_from))
-    model = base.config.model
-    if model.pair_metric == "cosine":  # which gates of 1 are, so that they may be added
-        model = replace(model, pair_metric=config.model.pair_metric)
     pairs = (
-        ("model", model, config.model),
+        ("model", _free(base.config.model, config.model), config.model),
         ("data.image_px", base.config.data.image_px, config.data.image_px),
         ("data.max_tokens", base.config.data.max_tokens, config.data.max_tokens),
         ("data.split", base.config.data.split, config.data.split),
@@ -432,6 +429,21 @@ def _base(config: RunConfig) -> Run:
                 f"starts from (train.start_from); use its {base.folder / CONFIG_FILE}"
             )
     return base
+
+
+def _free(base: ModelConfig, wanted: ModelConfig) -> ModelConfig:
+    """Returns the model to start from with what may be wanted otherwise of its weights."""
+    vision, text = base.vision, base.text
+    if vision.trainable == "frozen":
+        layers = wanted.vision.num_trainable_layers
+        vision = replace(vision, trainable=wanted.vision.trainable, num_trainable_layers=layers)
+    if text.trainable == "frozen":
+        layers = wanted.text.num_trainable_layers
+        text = replace(text, trainable=wanted.text.trainable, num_trainable_layers=layers)
+    vision = replace(vision, cache_features=wanted.vision.cache_features)
+    # Gates of 1 compare as the cosine.
+    metric = wanted.pair_metric if base.pair_metric == "cosine" else base.pair_metric
+    return replace(base, pair_metric=metric, vision=vision, text=text)
 
 
 def _narrowed(config: RunConfig, info: DatasetInfo, *, sensors: Collection[str]) -> RunConfig:
