@@ -94,10 +94,11 @@ class SentenceEncoder(nn.Module):
 
         Args:
             ids: token ids, zero where they are not valid.
-            valid: True where one is real.
+            valid: True where one is real; of a row without any, what is returned means nothing.
         """
+        told = valid.any(1)
         # A row without text would make the network's softmax run over nothing.
-        valid = valid | ~valid.any(1, keepdim=True)
+        valid = valid | ~told[:, None]
         if not self._known:
             tokens, pooled = self.backbone(ids, valid)
             return tokens, pooled
@@ -108,7 +109,7 @@ class SentenceEncoder(nn.Module):
         tokens = self.known_tokens.new_zeros(*ids.shape, self.pretrained_width)
         tokens[:, :width] = self.known_tokens[at, :width]
         pooled = self.known_pooled[at]
-        new = rows < 0
+        new = (rows < 0) & told
         if bool(new.any()):
             read_tokens, read_pooled = self.backbone(ids[new], valid[new])
             tokens[new], pooled[new] = read_tokens.to(tokens), read_pooled.to(pooled)
