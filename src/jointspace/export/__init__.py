@@ -1,0 +1,1 @@
+"""From a trained run to a bundle: graphs, precisions, and the proof that nothing was lost."""
