@@ -42,6 +42,10 @@ class WorkerError(JointspaceError):
     """A process that did part of the work died; what is finished is kept."""
 
 
+class WireError(JointspaceError):
+    """The network cannot be used as it was set up, or brought a message that cannot be read."""
+
+
 class MissingExtraError(JointspaceError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 
