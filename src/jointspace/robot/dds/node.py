@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from cyclonedds.core import (
     DDSException,
@@ -207,7 +207,7 @@ class Node:
         self._subscriptions.clear()
         self._publishers.clear()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Node":
         return self
 
     def __exit__(self, *_: object) -> None:

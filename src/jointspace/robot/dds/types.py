@@ -6,9 +6,9 @@ unread, and rosbags turns them into a message whose arrays are views, in a tenth
 """
 
 from functools import cache
-from typing import Any, Self
+from typing import Any
 
-from cyclonedds.idl import IdlStruct, make_idl_struct
+from cyclonedds.idl import make_idl_struct
 from cyclonedds.idl import types as idl
 from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
@@ -46,12 +46,12 @@ class Sample:
         return self.cdr
 
     @classmethod
-    def deserialize(cls, data: bytes, *_: Any, **__: Any) -> Self:
+    def deserialize(cls, data: bytes, *_: Any, **__: Any) -> Any:
         """Returns a sample of the bytes; what cyclonedds calls when it reads."""
         return cls(data)
 
     @classmethod
-    def deserialize_key(cls, data: bytes, *_: Any, **__: Any) -> Self:
+    def deserialize_key(cls, data: bytes, *_: Any, **__: Any) -> Any:
         """Returns a sample of the bytes; for a writer that left, which sends no message."""
         return cls(data)
 
@@ -145,7 +145,7 @@ def _idl(kind: Any) -> Any:
     return idl.sequence[_idl(element), length] if length else idl.sequence[_idl(element)]
 
 
-def _struct(type_name: str) -> type[IdlStruct]:
+def _struct(type_name: str) -> Any:
     fields = {name: _idl(kind) for name, kind in typestore().fielddefs[type_name][1]}
     name = type_name.rpartition("/")[2]
     return make_idl_struct(name, dds_type_name(type_name), fields, dataclassify=False)
