@@ -54,6 +54,17 @@ def test_an_arm_is_told_positions_and_when_to_be_there():
     assert (point.time_from_start.sec, point.time_from_start.nanosec) == (1, 50_000_000)
 
 
+def test_joints_are_read_by_name_whatever_their_order():
+    state = SimpleNamespace(name=["b", "wheel", "a"], position=np.array([2.0, 9.0, 1.0]))
+    assert messages.joint_positions(state, ["a", "b"]).tolist() == [1, 2]
+    assert messages.joint_positions(state, []).tolist() == [2, 9, 1]
+    with pytest.raises(InputError, match="no position of 'c', expected all of state_names"):
+        messages.joint_positions(state, ["a", "c"])
+    short = SimpleNamespace(name=["b", "a"], position=np.array([2.0]))
+    with pytest.raises(InputError, match="no position of 'a'"):
+        messages.joint_positions(short, ["a", "b"])
+
+
 def test_numbers_are_labelled_with_their_channels():
     received = over_the_wire(messages.number_array(message, ["a", "b"], np.array([1.0, 2.0])))
     assert received.data.tolist() == [1, 2]

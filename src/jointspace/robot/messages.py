@@ -17,6 +17,9 @@ Make = Callable[..., Any]
 
 TWIST_CHANNELS = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 
+SIMILARITY_TOPIC = "~/similarity"
+BEST_INSTRUCTION_TOPIC = "~/best_instruction"
+
 _NS_PER_S = 1_000_000_000
 
 
@@ -90,6 +93,29 @@ def twist(
     if stamped is None:
         return plain
     return make("geometry_msgs/msg/TwistStamped", header=stamped, twist=plain)
+
+
+def joint_positions(message: Any, names: Sequence[str]) -> Float64[np.ndarray, " joint"]:
+    """Returns the positions of a `sensor_msgs/JointState`.
+
+    Args:
+        message: a publisher may name its joints in any order, and others among them.
+        names: of the joints, in the order wanted; empty: as the message has them.
+
+    Raises:
+        InputError: a joint is missing, or there are not as many positions as names.
+    """
+    positions = np.asarray(message.position, dtype=np.float64)
+    if not names:
+        return positions
+    place = {name: i for i, name in enumerate(message.name)}
+    missing = [name for name in names if place.get(name, len(positions)) >= len(positions)]
+    if missing:
+        raise InputError(
+            f"joint state: no position of '{missing[0]}', expected all of state_names."
+            f"{did_you_mean(missing[0], place)}"
+        )
+    return positions[[place[name] for name in names]]
 
 
 def joint_trajectory(

@@ -16,7 +16,7 @@ def test_the_profiles_are_those_of_ros():
 def test_an_unknown_profile_is_refused_with_the_closest():
     with pytest.raises(ConfigError, match=r"got 'SENSOR', expected .* Did you mean 'SENSOR_DATA'"):
         qos_profile("SENSOR")
-    with pytest.raises(ConfigError, match=r"got 'x', expected one of SENSOR_DATA, DEFAULT"):
+    with pytest.raises(ConfigError, match=r"got 'x', expected one of SENSOR_DATA, DEFAULT, SYSTEM_DEFAULT"):
         qos_profile("x")
 
 

@@ -51,6 +51,8 @@ class QosProfile:
 PROFILES: Mapping[str, QosProfile] = {
     "SENSOR_DATA": QosProfile(reliable=False, depth=5),
     "DEFAULT": QosProfile(reliable=True, depth=10),
+    # Left to the middleware in ROS 2; those that there are write reliably.
+    "SYSTEM_DEFAULT": QosProfile(reliable=True, depth=10),
 }
 
 
@@ -58,7 +60,7 @@ def qos_profile(name: str, *, depth: int | None = None) -> QosProfile:
     """Returns a profile by its name.
 
     Args:
-        name: `SENSOR_DATA` or `DEFAULT`, in any case.
+        name: one of `PROFILES`, in any case.
         depth: instead of the profile's own.
 
     Raises:
