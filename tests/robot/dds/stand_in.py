@@ -60,7 +60,7 @@ def main():
     parser.add_argument("domain_id", type=int)
     parser.add_argument("--delay-s", type=float, default=0.0)
     parser.add_argument("overrides", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     config: RobotConfig = read_robot_config(
         Path(os.devnull),
         overrides=["use_bundle_threshold=false", "decoder=velocity", *arguments.overrides],

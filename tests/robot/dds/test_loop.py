@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 
 import pytest
 
@@ -58,3 +60,13 @@ def test_a_signal_is_noted_and_ends_nothing(number):
         assert interrupted
         assert interrupted.name == number.name
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_ends_a_sleep():
+    with interruption() as interrupted:
+        began_s = time.monotonic()
+        interrupted.sleep(0.02)
+        assert time.monotonic() - began_s >= 0.02
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        interrupted.sleep(30.0)
+        assert time.monotonic() - began_s < 20

@@ -1,6 +1,8 @@
 """Calls something at a fixed rate on a steady clock, until told to stop by a signal."""
 
+import select
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,15 +13,23 @@ class Interruption:
 
     The handler does no more than set a flag: a signal comes between any two instructions, where no
     lock may be taken. Nothing is raised, so that whoever looks at the flag can end in order.
+
+    Args:
+        woken: becomes readable with the first signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, woken: socket.socket) -> None:
         self.name = ""
+        self._woken = woken
 
     def __bool__(self) -> bool:
         return bool(self.name)
 
-    def __call__(self, number: int, _: object) -> None:
+    def sleep(self, seconds: float) -> None:
+        """Sleeps until the time is over or a signal comes; `time.sleep` would sleep on."""
+        select.select([self._woken], [], [], seconds)
+
+    def note(self, number: int, _: object) -> None:
         """Notes which signal came; the handler."""
         self.name = signal.Signals(number).name
 
@@ -31,14 +41,19 @@ def interruption() -> Iterator[Interruption]:
     Yields:
         What becomes true once one of them has come.
     """
-    noted = Interruption()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(each, noted) for each in signals]
-    try:
-        yield noted
-    finally:
-        for each, handler in zip(signals, before, strict=True):
-            signal.signal(each, handler)
+    woken, waker = socket.socketpair()
+    with woken, waker:
+        waker.setblocking(False)  # as set_wakeup_fd wants it
+        noted = Interruption(woken)
+        wakeup_before = signal.set_wakeup_fd(waker.fileno())
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(each, noted.note) for each in signals]
+        try:
+            yield noted
+        finally:
+            for each, handler in zip(signals, before, strict=True):
+                signal.signal(each, handler)
+            signal.set_wakeup_fd(wakeup_before)
 
 
 def run_at_rate(

@@ -169,7 +169,10 @@ def run_node(
             report(f"{name.full_name} listens on domain {network.domain_id}")
             try:
                 num_missed = run_at_rate(
-                    control, rate_hz=config.control_rate_hz, until=lambda: bool(interrupted)
+                    control,
+                    rate_hz=config.control_rate_hz,
+                    until=lambda: bool(interrupted),
+                    sleep=interrupted.sleep,
                 )
             finally:
                 robot.end()
