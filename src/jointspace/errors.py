@@ -53,9 +53,9 @@ class WireError(JointspaceError):
 class MissingExtraError(JointspaceError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str, *, hint: str = "") -> None:
         super().__init__(
-            f"this feature needs the package '{package}': pip install 'jointspace[{extra}]'"
+            f"this feature needs the package '{package}': pip install 'jointspace[{extra}]'{hint}"
         )
 
 

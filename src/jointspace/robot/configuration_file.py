@@ -12,11 +12,11 @@ from jointspace.robot.configuration import Parameter, RobotConfig, parameters
 _TWIST = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 
 
-def read_robot_config(path: Path, *, overrides: Sequence[str] = ()) -> RobotConfig:
+def read_robot_config(path: Path | None, *, overrides: Sequence[str] = ()) -> RobotConfig:
     """Reads a configuration from TOML, strictly.
 
     Args:
-        path: the file; keys that it does not name keep their defaults.
+        path: the file; keys that it does not name keep their defaults. None: all of them do.
         overrides: `key=value`, applied in order. The value is TOML; what is not is taken as text.
 
     Returns:
@@ -27,12 +27,8 @@ def read_robot_config(path: Path, *, overrides: Sequence[str] = ()) -> RobotConf
             type or lies outside its range; values contradict each other; an override is not
             `key=value`.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is no valid TOML: {error}") from error
+    table = {} if path is None else _read_table(path)
+    source = ", then ".join([*([] if path is None else [str(path)]), *overrides])
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key.strip():
@@ -44,7 +40,7 @@ def read_robot_config(path: Path, *, overrides: Sequence[str] = ()) -> RobotConf
         except tomllib.TOMLDecodeError:
             value = text.strip()
         table[key.strip()] = value
-    return robot_config(table, source=", then ".join([str(path), *overrides]))
+    return robot_config(table, source=source)
 
 
 def robot_config(values: Mapping[str, Any], *, source: str = "robot configuration") -> RobotConfig:
@@ -74,6 +70,15 @@ def robot_config(values: Mapping[str, Any], *, source: str = "robot configuratio
     for conflict in _conflicts(config):
         raise ConfigError(f"{source}: {conflict}")
     return config
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: is no valid TOML: {error}") from error
 
 
 _WANTED = {"bool": "true or false", "int": "an integer", "float": "a number", "str": "text"}

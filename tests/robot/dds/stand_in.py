@@ -6,10 +6,8 @@ Started by the black-box tests as a process of its own, through the same `run_no
 
 import argparse
 import json
-import os
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -62,7 +60,7 @@ def main():
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_intermixed_args()
     config: RobotConfig = read_robot_config(
-        Path(os.devnull),
+        None,
         overrides=["use_bundle_threshold=false", "decoder=velocity", *arguments.overrides],
     )
     runtime = RobotRuntime(

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.deploy.bundles import make_bundle, preprocessor
 from tests.robot.dds.peer import JpegShot, Peer, Shot, robot, stand_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -213,3 +214,32 @@ def test_compressed_pictures_move_an_arm_from_where_it_stands(domain_id):
         assert [axis.label for axis in sent.layout.dim] == ["lift"]
         started.end()
         assert peer.control.items[-1][1].data.tolist() == [0]
+
+
+def test_the_command_drives_a_robot_with_a_bundle(domain_id, tmp_path):
+    made = preprocessor(cameras=("front",), window_frames=1)
+    bundle = make_bundle(tmp_path / "bundle", preprocessor=made)
+    config = tmp_path / "robot.toml"
+    config.write_text(
+        'decoder = "velocity"\nuse_bundle_threshold = false\naccept_similarity = -1\n'
+        "reject_similarity = -1\n",
+        encoding="utf-8",
+    )
+    words = [
+        *("-m", "jointspace", "robot", "run", str(bundle), "--json", "--config", str(config)),
+        *("--namespace", "/rover", "--set", "image_topics=['picture']"),
+        *("--remap", "picture:=/camera/image_rect_color", "robot_velocity:=/robot_velocity"),
+        *("natural_language_command:=/natural_language_command", "embedding:=/embedding"),
+    ]
+    # The domain comes from ROS_DOMAIN_ID, the loopback from ROS_LOCALHOST_ONLY.
+    with Peer(domain_id) as peer, robot(words, domain_id=domain_id) as started:
+        peer.wait_for_robot()
+        told("first motion of a bundle after a command", go(peer, text="drive forward"))
+        _, row = peer.embeddings.wait_for(lambda _: True, since_s=0)
+        assert row.layout.dim[0].label == "model=0123abcd"
+        ended_s = time.monotonic()
+        _, summary = started.end(signal.SIGINT)
+        told("SIGINT to zero", time_to_stand(peer, ended_s))
+        assert stands(peer.control.items[-1][1])
+        assert summary["signal"] == "SIGINT"
+        assert summary["diagnostics"]["state"] == "shut down"

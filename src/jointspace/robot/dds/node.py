@@ -35,8 +35,9 @@ _FRESH = ViewState.Any | SampleState.NotRead | InstanceState.Any
 class Publisher:
     """Writes messages of one type to one topic; from any thread."""
 
-    def __init__(self, writer: Any, type_name: str) -> None:
+    def __init__(self, writer: Any, topic: str, type_name: str) -> None:
         self.writer = writer
+        self.topic = topic
         self._sample = dds_type(type_name)
 
     def publish(self, message: Any) -> None:
@@ -139,7 +140,7 @@ class Node:
         writer = DataWriter(
             self._participant, self._topic(topic, type_name), qos=qos.policies(type_name)
         )
-        self._publishers.append(Publisher(writer, type_name))
+        self._publishers.append(Publisher(writer, self.name.topic(topic), type_name))
         return self._publishers[-1]
 
     def subscribe(
@@ -177,6 +178,13 @@ class Node:
             )
         )
         return self._subscriptions[-1]
+
+    @property
+    def topics(self) -> str:
+        """What the node hears and says, in words."""
+        heard = ", ".join(each.topic for each in self._subscriptions)
+        said = ", ".join(each.topic for each in self._publishers)
+        return f"hears {heard or 'nothing'}; says {said or 'nothing'}"
 
     def start(self) -> None:
         """Says to ROS 2 which node this is, and begins to listen in a thread of its own."""

@@ -166,7 +166,7 @@ def run_node(
 
         with PerceptionWorker(runtime, on_percept=robot.tell_percept):
             node.start()
-            report(f"{name.full_name} listens on domain {network.domain_id}")
+            report(f"{name.full_name} on domain {network.domain_id}: {node.topics}")
             try:
                 num_missed = run_at_rate(
                     control,
