@@ -151,11 +151,11 @@ class RobotConfig:
         ),
     ] = ()
     max_speeds: Annotated[
-        tuple[float, ...], Setting("Largest speed of each channel.", low=0.0, high=1e6)
+        tuple[float, ...], Setting("Largest speed of each channel.", low=1e-6, high=1e6)
     ] = (0.5, 1.0)
     max_accelerations: Annotated[
         tuple[float, ...],
-        Setting("Largest change of each channel's speed per second.", low=0.0, high=1e6),
+        Setting("Largest change of each channel's speed per second.", low=1e-6, high=1e6),
     ] = (1.0, 2.0)
     lowest_positions: Annotated[
         tuple[float, ...],
@@ -195,7 +195,7 @@ class RobotConfig:
             low=-1.0,
             high=1.0,
         ),
-    ] = 0.9
+    ] = 0.95
 
     engine: Annotated[
         Literal["auto", "onnxruntime", "openvino"], Setting("What runs the bundle.")

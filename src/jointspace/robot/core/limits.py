@@ -116,7 +116,9 @@ class MotionLimiter:
             way = np.clip(target, self._low, self._high) - self._position
             # The fastest speed v that leaves room to brake after this step, however the clock ticks
             # then: v dt + v^2 / (2 a) = way.
-            braking = np.sqrt(step**2 + 2 * self._max_acceleration * np.abs(way)) - step
+            far = self._max_speed**2 / self._max_acceleration + self._max_speed * dt_s
+            room = np.minimum(np.abs(way), far)
+            braking = np.sqrt(step**2 + 2 * self._max_acceleration * room) - step
             speed_to = np.sign(way) * np.minimum(braking, self._max_speed)
             speed = np.where(self._is_position, speed_to, speed)
         self._speed += np.clip(speed - self._speed, -step, step)

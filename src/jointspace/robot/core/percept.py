@@ -1,14 +1,28 @@
-"""What perception found, and what a decoder makes of it."""
+"""What the robot was told, what perception found, and what a decoder makes of it."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from jointspace.errors import InputError
 from jointspace.evaluation.threshold import Decision as Verdict
+
+
+class Heard(StrEnum):
+    """What became of a command."""
+
+    STOP = "stop"
+    """The robot stops: the shell should `tick` and publish at once, not wait for its timer."""
+    COMMAND = "command"
+    """It is carried out as soon as pictures were compared with it."""
+    REPEATED = "repeated"
+    """The same as before; its timeout starts again."""
+    IGNORED = "ignored"
+    """The robot is shut down, or the clock is broken."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +118,9 @@ class ActionChunk:
         Args:
             now_s: finite time on the steady clock; before `start_s` the first step applies.
         """
-        step = max(0, math.floor((now_s - self.start_s) * self.rate_hz + 1e-6))
-        if step >= len(self.values):
-            if not self.hold:
-                return None
-            step = len(self.values) - 1
+        # A hair is added, so that a step begins in the tick that is meant for it.
+        passed = max(0.0, (now_s - self.start_s) * self.rate_hz + 1e-6)
+        if passed >= len(self.values) and not self.hold:
+            return None
+        step = int(min(passed, len(self.values) - 1))
         return np.asarray(self.values[step], dtype=np.float64)

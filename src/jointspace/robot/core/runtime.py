@@ -2,61 +2,30 @@
 
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from jointspace.errors import ConfigError, InputError, did_you_mean
+from jointspace.errors import ConfigError
 from jointspace.robot.configuration import RobotConfig
 from jointspace.robot.core.decoder import ActionDecoder
 from jointspace.robot.core.decoders import build_decoder
-from jointspace.robot.core.diagnostics import Diagnostics, Level, Meter
+from jointspace.robot.core.diagnostics import Diagnostics, Meter
 from jointspace.robot.core.images import Picture
-from jointspace.robot.core.mailbox import Mailbox
-from jointspace.robot.core.percept import ActionChunk, Command, Percept, StateWindow
+from jointspace.robot.core.inbox import Inbox
+from jointspace.robot.core.percept import Command, Heard, Percept
 from jointspace.robot.core.perception import (
     Band,
-    Frame,
     Judge,
     Perception,
     PictureStream,
     RobotEmbedder,
 )
 from jointspace.robot.core.safety import Decision, SafetyGate, State
+from jointspace.robot.core.thinker import Thinker
 from jointspace.robot.core.words import is_stop
-
-_MOST_STATES = 4096
-
-
-class Heard(StrEnum):
-    """What became of a command."""
-
-    STOP = "stop"
-    """The robot stops: the shell should `tick` and publish at once, not wait for its timer."""
-    COMMAND = "command"
-    """It is carried out as soon as pictures were compared with it."""
-    REPEATED = "repeated"
-    """The same as before; its timeout starts again."""
-    IGNORED = "ignored"
-    """The robot is shut down, or the clock is broken."""
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    picture: Picture
-    frame_s: float
-    source: object
-
-
-@dataclass(frozen=True)
-class _Row:
-    row: Float32[np.ndarray, " dim"]
-    frame_s: float
-    source: object
 
 
 class RobotRuntime:
@@ -117,25 +86,29 @@ class RobotRuntime:
             needs_match=config.match_required,
             zero_messages=config.zero_messages,
         )
-        self._perception = Perception(
+        perception = Perception(
             embedder,
             make_stream=make_stream,
             cameras=self.cameras,
             judge=judge,
             instructions=config.instructions,
         )
-        self._state_window_s = state_window_s
+        self._thinker = Thinker(
+            perception, self.decoder, match_required=config.match_required, drop=self._drop
+        )
         self._lock = threading.RLock()
         self._perceiving = threading.Lock()
         self._arrived = threading.Event()
         self._meter = Meter()
-        self._boxes: dict[str, Mailbox[_Arrival]] = {c: Mailbox() for c in self.cameras}
-        self._row_box: Mailbox[_Row] = Mailbox()
-        self._states: deque[tuple[float, Float[np.ndarray, " state"]]] = deque(maxlen=_MOST_STATES)
+        self._inbox = Inbox(
+            self.cameras,
+            meter=self._meter,
+            image_timeout_s=config.image_timeout_s,
+            stamp_tolerance_s=config.stamp_tolerance_s,
+            state_window_s=state_window_s,
+        )
         self._num_commands = 0
-        self._judged = 0
         self._epoch = 0
-        self._perception_epoch = 0
         self._decision = Decision(
             np.zeros(len(self.channels)), State.IDLE, "no command yet", publish=False
         )
@@ -173,19 +146,13 @@ class RobotRuntime:
         Returns:
             Whether the picture was taken.
         """
-        name = self.cameras[0] if camera is None and len(self.cameras) == 1 else camera
         with self._lock:
-            frame_s = self._frame_time(now_s, age_s)
-            if frame_s is None:
-                return False
-            box = self._boxes.get(name or "")
-            if box is None:
-                known = did_you_mean(str(name), self.cameras)
-                return self._drop("unknown camera", f"no camera '{name}'.{known}")
-            if box.put(_Arrival(picture, frame_s, source)):
-                self._meter.drops["replaced"] += 1
-        self._arrived.set()
-        return True
+            taken = self._inbox.put_picture(
+                camera, picture, now_s=now_s, age_s=age_s, source=source
+            )
+        if taken:
+            self._arrived.set()
+        return taken
 
     def on_embedding(
         self,
@@ -207,13 +174,10 @@ class RobotRuntime:
             Whether it was taken.
         """
         with self._lock:
-            frame_s = self._frame_time(now_s, age_s)
-            if frame_s is None:
-                return False
-            if self._row_box.put(_Row(row, frame_s, source)):
-                self._meter.drops["replaced"] += 1
-        self._arrived.set()
-        return True
+            taken = self._inbox.put_row(row, now_s=now_s, age_s=age_s, source=source)
+        if taken:
+            self._arrived.set()
+        return taken
 
     def on_command(self, text: str, *, now_s: float) -> Heard:
         """Takes a sentence. A stop takes effect at the next `tick`, whatever else goes on.
@@ -229,14 +193,13 @@ class RobotRuntime:
             if is_stop(text, exceptions=self.config.stop_exceptions):
                 self._gate.stop(f"told to stop: '{text}'")
                 return Heard.STOP
-            if self._gate.shut_down or not math.isfinite(now_s):
-                self._meter.ignored["command"] += 1
-                return Heard.IGNORED
             current = self._gate.command
             repeated = current is not None and current.text == text
-            if not repeated:
-                self._num_commands += 1
-            self._gate.tell(Command(self._num_commands, text, now_s))
+            number = self._num_commands + (not repeated)
+            if not self._gate.tell(Command(number, text, now_s)):
+                self._meter.ignored["command"] += 1
+                return Heard.IGNORED
+            self._num_commands = number
         self._arrived.set()
         return Heard.REPEATED if repeated else Heard.COMMAND
 
@@ -252,13 +215,29 @@ class RobotRuntime:
         """
         state = np.array(values, dtype=np.float64)
         with self._lock:
-            changed = bool(self._states) and len(self._states[-1][1]) != len(state)
-            if changed or not (np.isfinite(state).all() and math.isfinite(now_s)):
-                self._meter.ignored["state"] += 1
-                return False
-            self._states.append((now_s, state))
-            self._gate.measure(state, now_s)
-        return True
+            taken = self._inbox.put_state(state, now_s=now_s)
+            if taken:
+                self._gate.measure(state, now_s)
+        return taken
+
+    def on_malformed(self, reason: str) -> None:
+        """Counts a message that the shell could not read; the robot notices by its absence.
+
+        Args:
+            reason: what was wrong with it, for the diagnostics.
+        """
+        with self._lock:
+            self._meter.drop("malformed", reason)
+
+    def on_fault(self, reason: str) -> None:
+        """Stands still until the next good percept.
+
+        Args:
+            reason: what went wrong in the shell, or in the thread of perception.
+        """
+        with self._lock:
+            self._meter.last_refusal = reason
+            self._gate.see(Percept(frame_s=math.nan, fault=reason), None)
 
     def wait_for_input(self, timeout_s: float) -> bool:
         """Waits until there is something to perceive.
@@ -270,7 +249,10 @@ class RobotRuntime:
             Whether something came.
         """
         came = self._arrived.wait(timeout_s)
-        self._arrived.clear()
+        if came:
+            # Not after a wait in vain, which would lose what comes in this very moment. What comes
+            # between the two lines above is taken by the `perceive` that follows.
+            self._arrived.clear()
         return came
 
     def perceive(self) -> Percept | None:
@@ -280,35 +262,23 @@ class RobotRuntime:
         simulated, call it after each `on_image`.
 
         Returns:
-            The percept; None if nothing new can be said. An exception of the network, of the
-            decoder or of a picture's numbers becomes the percept's `fault`.
+            The percept; None if nothing new can be said. It does not raise: see `Percept.fault`.
         """
         with self._perceiving:
             with self._lock:
-                epoch, command = self._epoch, self._gate.command
-                states = self._state_window()
-                arrivals = {camera: box.take() for camera, box in self._boxes.items()}
-                row = self._row_box.take()
-            if self._perception_epoch != epoch:
-                self._perception.reset()
-                self.decoder.reset()
-                self._perception_epoch = epoch
-            frames = self._decode(arrivals)
-            number = 0 if command is None else command.number
-            if not frames and row is None and number == self._judged:
+                epoch, command, inputs = self._epoch, self._gate.command, self._inbox.take()
+            thought = self._thinker.think(inputs, command, epoch=epoch)
+            if thought is None:
                 return None
-            if number != self._judged:
-                self.decoder.reset()
-                self._judged = number
-            percept, chunk = self._think(frames, row, command, states)
-            if percept is None:
-                return None
+            percept = thought.percept
             with self._lock:
                 if epoch != self._epoch:
                     return None
                 self._percept = percept
-                self._gate.see(percept, chunk)
-                if frames and percept.fault is None:
+                self._gate.see(percept, thought.chunk)
+                if percept.fault is not None:
+                    self._meter.last_refusal = percept.fault
+                elif thought.is_new:
                     self._meter.encoded(percept.encode_ms, percept.frame_s)
             return percept
 
@@ -326,10 +296,7 @@ class RobotRuntime:
             decision = self._gate.tick(now_s)
             if self._gate.num_clock_jumps != jumps:
                 self._new_epoch()
-            if not self.decoder.moves:
-                decision = Decision(decision.values, decision.state, decision.reason, publish=False)
-            self._decision = decision
-            return decision
+            return self._decided(decision)
 
     def shutdown(self) -> Decision:
         """Ends everything: send this decision last. Later ticks are silent.
@@ -340,10 +307,7 @@ class RobotRuntime:
         with self._lock:
             self._new_epoch()
             decision = self._gate.shut_down_now()
-            if not self.decoder.moves:
-                decision = Decision(decision.values, decision.state, decision.reason, publish=False)
-            self._decision = decision
-            return decision
+            return self._decided(decision)
 
     def activate(self) -> None:
         """Starts anew after `shutdown`: silent until the next command."""
@@ -358,103 +322,26 @@ class RobotRuntime:
             now_s: steady clock.
         """
         with self._lock:
-            meter, percept, decision = self._meter, self._percept, self._decision
-            slow_ms = meter.encode_ms(95)
-            too_slow = slow_ms is not None and 2e-3 * slow_ms > self.config.image_timeout_s
-            level = Level.OK
-            if decision.state is State.BLIND or too_slow:
-                level = Level.WARN
-            if decision.state is State.FAULT:
-                level = Level.ERROR
-            return Diagnostics(
-                state=decision.state,
-                reason=decision.reason,
-                level=level,
-                fps=meter.fps(now_s),
-                encode_p50_ms=meter.encode_ms(50),
-                encode_p95_ms=slow_ms,
-                drops=dict(meter.drops),
-                ignored=dict(meter.ignored),
-                similarity=None if percept is None else percept.similarity,
-                best_instruction=None if percept is None else percept.best_instruction,
-                last_refusal=meter.last_refusal,
+            return self._meter.snapshot(
+                now_s,
+                decision=self._decision,
+                percept=self._percept,
+                image_timeout_s=self.config.image_timeout_s,
                 clock_jumps=self._gate.num_clock_jumps,
             )
 
-    def _think(
-        self,
-        frames: dict[str, Frame],
-        row: _Row | None,
-        command: Command | None,
-        states: StateWindow | None,
-    ) -> tuple[Percept | None, ActionChunk | None]:
-        newest_s = max((frame.frame_s for frame in frames.values()), default=math.nan)
-        try:
-            if frames:
-                self._perception.look(frames)
-            if row is not None:
-                self._perception.look_at_row(row.row, frame_s=row.frame_s, source=row.source)
-            percept = self._perception.judge(command, states)
-            applies = percept is not None and command is not None
-            if percept is None or not applies:
-                return percept, None
-            if self.config.match_required and percept.verdict != "accept":
-                return percept, None
-            return percept, self.decoder.decode(percept)
-        except Exception as error:  # noqa: BLE001 - whatever a network raises, the robot stands still
-            fault = f"{type(error).__name__}: {error}"
-            with self._lock:
-                self._meter.last_refusal = fault
-            return Percept(frame_s=newest_s, command=command, fault=fault), None
+    def _decided(self, decision: Decision) -> Decision:
+        if not self.decoder.moves:
+            decision = replace(decision, publish=False)
+        self._decision = decision
+        return decision
 
-    def _decode(self, arrivals: dict[str, _Arrival | None]) -> dict[str, Frame]:
-        frames = {}
-        for camera, arrival in arrivals.items():
-            if arrival is None:
-                continue
-            if not self._perception.is_newer(camera, arrival.frame_s):
-                with self._lock:
-                    self._drop("out of order", f"a picture of '{camera}' came out of order")
-                continue
-            try:
-                pixels = arrival.picture.rgb()
-            except InputError as error:
-                with self._lock:
-                    self._drop("malformed", str(error))
-                continue
-            frames[camera] = Frame(pixels, arrival.frame_s, arrival.source)
-        return frames
-
-    def _frame_time(self, now_s: float, age_s: float) -> float | None:
-        if not (math.isfinite(now_s) and math.isfinite(age_s)):
-            self._drop("malformed", f"a picture's age is {age_s} s at {now_s} s")
-        elif age_s > self.config.image_timeout_s:
-            self._drop("too old", f"a picture's stamp is {age_s:.2f} s old")
-        elif age_s < -self.config.stamp_tolerance_s:
-            self._drop("future", f"a picture's stamp is {-age_s:.2f} s in the future")
-        else:
-            return now_s - max(0.0, age_s)
-        return None
-
-    def _drop(self, cause: str, reason: str) -> bool:
-        self._meter.drops[cause] += 1
-        self._meter.last_refusal = reason
-        return False
-
-    def _state_window(self) -> StateWindow | None:
-        if not self._states:
-            return None
-        newest_s = self._states[-1][0]
-        recent = [(t, v) for t, v in self._states if 0 <= newest_s - t <= self._state_window_s]
-        return StateWindow(
-            np.stack([values for _, values in recent]), np.array([time_s for time_s, _ in recent])
-        )
+    def _drop(self, cause: str, reason: str) -> None:
+        with self._lock:
+            self._meter.drop(cause, reason)
 
     def _new_epoch(self) -> None:
         """What came before is no longer true."""
         self._epoch += 1
-        self._states.clear()
-        for box in self._boxes.values():
-            box.take()
-        self._row_box.take()
+        self._inbox.clear()
         self._percept = None

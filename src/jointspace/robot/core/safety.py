@@ -115,23 +115,19 @@ class SafetyGate:
         return self._command
 
     @property
-    def shut_down(self) -> bool:
-        """Whether `shut_down_now` was called, and `activate` was not since."""
-        return self._shut_down
-
-    @property
     def num_clock_jumps(self) -> int:
         """How often the clock went back."""
         return self._num_clock_jumps
 
-    def tell(self, command: Command) -> None:
-        """Takes a command, new or said again."""
+    def tell(self, command: Command) -> bool:
+        """Takes a command, new or said again; False if shut down, or its time is not finite."""
         if self._shut_down or not math.isfinite(command.received_s):
-            return
+            return False
         if self._command is None:
             self._limiter.stop()
             self._fresh_start = True
         self._command = command
+        return True
 
     def stop(self, reason: str) -> None:
         """Ends the command; standing still is said at the next tick."""

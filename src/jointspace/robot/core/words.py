@@ -2,26 +2,18 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 STOP_WORDS = frozenset(
     (
-        *("stop", "stopp", "halt", "freeze", "abort", "whoa", "cease", "estop", "stehenbleiben"),
-        *(
-            "arrete",
-            "arretez",
-            "detente",
-            "fermati",
-            "стоп",
-            "停",
-            "停止",
-            "止まれ",
-            "ストップ",
-            "멈춰",
-        ),
+        *("stop", "stopp", "estop", "halt", "freeze", "abort", "whoa", "cease", "desist"),
+        *("stehenbleiben", "arrete", "arretez", "detente", "fermati", "стоп"),
     )
 )
 """Any of them, anywhere in a sentence, stops the robot."""
+
+STOP_SIGNS = ("停", "止ま", "ストップ", "멈춰")
+"""Of languages that write no spaces: any of them, anywhere in a sentence, stops the robot."""
 
 STOP_PHRASES = frozenset(
     (
@@ -53,8 +45,6 @@ _FILLERS = frozenset(
         *("just", "god", "my", "quick", "quickly", "bitte", "the"),
     )
 )
-
-
 _APOSTROPHES = dict.fromkeys(map(ord, "'`\u2019\u00b4"))
 
 
@@ -66,7 +56,9 @@ def normalised(text: str) -> str:
         'arrete dont move'
     """
     decomposed = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in decomposed if not unicodedata.combining(c))
+    plain = "".join(
+        c for c in decomposed if not (unicodedata.combining(c) or unicodedata.category(c) == "Cf")
+    )
     plain = unicodedata.normalize("NFKC", plain.translate(_APOSTROPHES))
     return " ".join(re.sub(r"[\W_]+", " ", plain).split())
 
@@ -98,14 +90,20 @@ def is_stop(text: str, *, exceptions: Iterable[str] = ()) -> bool:
         return True
     padded = f" {words} "
     for phrase in exceptions:
-        padded = padded.replace(f" {normalised(phrase)} ", "  ")
-    kept = padded.split()
-    if not kept:
-        return False
-    letters = "".join(kept) if all(len(word) == 1 for word in kept) else ""
-    if any(_squeezed(word) in _SQUEEZED for word in (*kept, letters)):
+        padded = padded.replace(f" {normalised(phrase)} ", " , ")
+    kept = [word for word in padded.split() if word != ","]
+    if any(_squeezed(word) in _SQUEEZED for word in (*kept, *_spelt(kept))):
         return True
-    return (without_fillers(" ".join(kept)) or " ".join(kept)) in STOP_PHRASES
+    if any(sign in padded for sign in _SIGNS):
+        return True
+    rest = " ".join(kept)
+    return (without_fillers(rest) or rest) in STOP_PHRASES
+
+
+def _spelt(words: Sequence[str]) -> list[str]:
+    """Words that are spelt: runs of single letters, joined."""
+    marks = " ".join(word if len(word) == 1 else "," for word in words)
+    return [run.replace(" ", "") for run in marks.split(",")]
 
 
 def _squeezed(word: str) -> str:
@@ -114,3 +112,4 @@ def _squeezed(word: str) -> str:
 
 
 _SQUEEZED = frozenset(_squeezed(normalised(word)) for word in STOP_WORDS)
+_SIGNS = tuple(normalised(sign) for sign in STOP_SIGNS)

@@ -17,7 +17,7 @@ class PerceptionWorker:
     Args:
         runtime: the robot.
         on_percept: is told every percept, in that thread: to publish embeddings. What it raises
-            ends the thread, and the robot stands still after the image timeout.
+            is a fault: the robot stands still until the next percept.
 
     Example:
         with PerceptionWorker(runtime):
@@ -63,6 +63,9 @@ class PerceptionWorker:
         while not self._stopping.is_set():
             if not self._runtime.wait_for_input(_POLL_S):
                 continue
-            percept = self._runtime.perceive()
-            if percept is not None and self._on_percept is not None:
-                self._on_percept(percept)
+            try:
+                percept = self._runtime.perceive()
+                if percept is not None and self._on_percept is not None:
+                    self._on_percept(percept)
+            except Exception as error:  # noqa: BLE001 - without this thread the robot sees nothing
+                self._runtime.on_fault(f"{type(error).__name__}: {error}")
