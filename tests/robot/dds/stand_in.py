@@ -1,7 +1,7 @@
 """A robot whose network is a stand-in: it knows three colours, and takes as long as it is told.
 
 Started by the black-box tests as a process of its own, through the same `run_node` as the command:
-`python -m tests.robot.dds.stand_in DOMAIN [--delay-s SECONDS] [KEY=VALUE ...]`.
+`python -m tests.robot.dds.stand_in DOMAIN [--delay-s SECONDS] [--reach] [KEY=VALUE ...]`.
 """
 
 import argparse
@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from jointspace.robot.configuration import RobotConfig
 from jointspace.robot.configuration_file import read_robot_config
+from jointspace.robot.core.percept import ActionChunk
 from jointspace.robot.core.runtime import RobotRuntime
 from jointspace.robot.dds.names import NodeName
 from jointspace.robot.dds.network import Network
@@ -53,21 +53,42 @@ class ColourStream:
         return self._row, now_s - self._time_s
 
 
+class Reach:
+    """Sends every joint of an arm to 0.5, whatever it is told."""
+
+    needs_state = True
+    moves = True
+
+    def decode(self, percept):
+        num_joints = percept.states.values.shape[1]
+        there = np.full((1, num_joints), 0.5)
+        return ActionChunk(values=there, rate_hz=1.0, start_s=percept.frame_s, hold=True)
+
+    def reset(self):
+        pass
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("domain_id", type=int)
     parser.add_argument("--delay-s", type=float, default=0.0)
+    parser.add_argument("--reach", action="store_true")
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_intermixed_args()
-    config: RobotConfig = read_robot_config(
+    config = read_robot_config(
         None,
-        overrides=["use_bundle_threshold=false", "decoder=velocity", *arguments.overrides],
+        overrides=[
+            "use_bundle_threshold=false",
+            f"decoder={'none' if arguments.reach else 'velocity'}",
+            *arguments.overrides,
+        ],
     )
     runtime = RobotRuntime(
         config,
         ColourEmbedder(),
         cameras=["front"],
         make_stream=lambda: ColourStream(arguments.delay_s),
+        decoder=Reach() if arguments.reach else None,
     )
     summary = run_node(
         runtime,

@@ -170,6 +170,8 @@ def test_a_reliable_camera_is_heard_and_embeddings_name_their_picture(domain_id)
         assert (status.name, status.level) == ("/jointspace", 0)
         assert numbers["best_instruction"] == "red"
         assert float(numbers["fps"]) > 5
+        assert numbers["publishers of /camera/image_rect_color"] == "1"
+        assert numbers["subscribers of /robot_velocity"] == "1"
         started.end()
 
 
@@ -189,26 +191,54 @@ def test_a_reliable_subscription_says_that_it_keeps_a_best_effort_camera_out(dom
         started.end()
 
 
-def test_compressed_pictures_move_an_arm_from_where_it_stands(domain_id):
+def test_an_arm_goes_from_where_it_stands_and_holds_where_it_is_stopped(domain_id):
     words = stand_in(
         domain_id,
-        "image_transport=compressed",
+        "--reach",
+        *("image_transport=compressed", "output=joint_trajectory", "state_topic=joint_states"),
+        *('channels=["lift","turn"]', 'channel_kinds=["position","position"]'),
+        *('state_names=["lift","turn"]', "state_indices=[0,1]"),
+        *("max_speeds=[0.4,0.4]", "max_accelerations=[1.0,1.0]"),
+    )
+    peer_of_arm = Peer(
+        domain_id,
+        image_type="CompressedImage",
+        control_type="trajectory_msgs/msg/JointTrajectory",
+    )
+    with peer_of_arm as peer, robot(words, domain_id=domain_id) as started:
+        peer.wait_for_robot()
+        peer.shot = JpegShot()
+        peer.joints = {"turn": 0.3, "gripper": 9.0, "lift": -0.2}
+        said_s = peer.say("reach it")
+        at_s, first = peer.control.wait_for(lambda _: True, since_s=said_s)
+        assert first.joint_names == ["lift", "turn"]
+        assert first.points[0].time_from_start.nanosec == 50_000_000
+        peer.control.wait_for(lambda sent: sent.points[0].positions[0] > 0.1, since_s=said_s)
+        stopped_s = peer.say("stop")
+        time.sleep(0.5)
+        lift = [sent.points[0].positions[0] for _, sent in peer.control.since(said_s)]
+        held = [sent.points[0].positions[0] for _, sent in peer.control.since(stopped_s + 0.3)]
+        assert -0.2 <= lift[0] < -0.1  # from where it stood
+        assert np.abs(np.diff(lift)).max() <= 0.4 * 2 * CONTROL_PERIOD_S
+        assert lift[-1] < 0.5
+        assert held == []
+        started.end()
+        assert peer.control.items[-1][1].points[0].positions[0] == lift[-1]  # held, not zero
+
+
+def test_numbers_are_sent_to_a_controller_of_velocities(domain_id):
+    words = stand_in(
+        domain_id,
         "output=float64_multi_array",
-        'channels=["lift"]',
-        "max_speeds=[0.4]",
-        "max_accelerations=[1.0]",
+        *('channels=["lift"]', "max_speeds=[0.4]", "max_accelerations=[1.0]"),
         "velocity_values=[0.2,0,0,0]",
     )
     with (
-        Peer(
-            domain_id,
-            image_type="CompressedImage",
-            control_type="std_msgs/msg/Float64MultiArray",
-        ) as peer,
+        Peer(domain_id, control_type="std_msgs/msg/Float64MultiArray") as peer,
         robot(words, domain_id=domain_id) as started,
     ):
         peer.wait_for_robot()
-        peer.shot = JpegShot()
+        peer.shot = Shot()
         said_s = peer.say("forward")
         _, sent = peer.control.wait_for(lambda each: each.data[0] == 0.2, since_s=said_s)
         assert [axis.label for axis in sent.layout.dim] == ["lift"]

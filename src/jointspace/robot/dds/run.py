@@ -87,17 +87,15 @@ class RobotNode:
         self.senses = Senses(node, runtime, on_stop=lambda: self.step(time.monotonic()))
         self.num_decisions = 0
         self.num_sent = 0
+        self.num_failed = 0
         # Between a decision and its message no other decision is sent: nothing may follow a stop.
         self._lock = threading.Lock()
 
     def step(self, now_s: float) -> None:
-        """Decides, and sends what was decided.
+        """Decides, and sends what was decided; the next step tries again if it was not taken.
 
         Args:
             now_s: the steady clock.
-
-        Raises:
-            WireError: the network did not take the message.
         """
         with self._lock:
             self._send(self.runtime.tick(now_s))
@@ -110,24 +108,39 @@ class RobotNode:
             self.voice.control.flush(timeout_s=_FAREWELL_S)
 
     def tell_percept(self, percept: Percept) -> None:
-        """Sends what was perceived; the robot goes on if the network does not take it."""
-        try:
-            self.voice.tell_percept(percept)
-        except WireError as error:
-            _LOG.warning("%s", error)
+        """Sends what was perceived."""
+        self._try(lambda: self.voice.tell_percept(percept))
 
     def tell_diagnostics(self, now_s: float) -> None:
-        """Sends how the robot is; the robot goes on if the network does not take it."""
-        try:
-            self.voice.tell_diagnostics(self.runtime.diagnostics(now_s), self.senses.refusals())
-        except WireError as error:
-            _LOG.warning("%s", error)
+        """Sends how the robot is."""
+        diagnostics = self.runtime.diagnostics(now_s)
+        values = {**dict(diagnostics.items()), **self.senses.counts(), **self._counts()}
+        refusals = self.senses.refusals()
+        self._try(lambda: self.voice.tell_diagnostics(diagnostics, refusals, values))
+
+    def _counts(self) -> dict[str, str]:
+        control = self.voice.control
+        listeners = {} if control is None else {control.topic: str(control.num_readers)}
+        return {
+            **{f"subscribers of {topic}": count for topic, count in listeners.items()},
+            "control messages": str(self.num_sent),
+            "messages not sent": str(self.num_failed),
+        }
 
     def _send(self, decision: Decision) -> None:
         self.num_decisions += 1
-        if decision.publish:
-            self.voice.move(decision.values)
+        if decision.publish and self._try(lambda: self.voice.move(decision.values)):
             self.num_sent += 1
+
+    def _try(self, send: Callable[[], None]) -> bool:
+        """Sends; a network that does not take a message for once is no reason to end."""
+        try:
+            send()
+        except WireError as error:
+            self.num_failed += 1
+            _LOG.warning("%s", error)
+            return False
+        return True
 
 
 def run_node(
@@ -152,7 +165,7 @@ def run_node(
 
     Raises:
         ConfigError: topics, names or cameras do not fit.
-        WireError: the network cannot be joined, or no longer takes control messages.
+        WireError: the network cannot be joined.
     """
     config = runtime.config
     with interruption() as interrupted, Node(network, name) as node:

@@ -78,6 +78,13 @@ class Senses:
                 on_broken=self._ignore,
             )
 
+    def counts(self) -> dict[str, str]:
+        """Returns how many publishers each topic has, as text."""
+        return {
+            f"publishers of {each.topic}": str(each.num_writers)
+            for each in self.subscriptions.values()
+        }
+
     def refusals(self) -> dict[str, str]:
         """Returns setting -> what it keeps out: publishers whose quality of service is less."""
         return {

@@ -93,12 +93,15 @@ class Voice:
                 message("std_msgs/msg/String", data=percept.best_instruction)
             )
 
-    def tell_diagnostics(self, diagnostics: Diagnostics, refusals: Mapping[str, str]) -> None:
+    def tell_diagnostics(
+        self, diagnostics: Diagnostics, refusals: Mapping[str, str], values: Mapping[str, str]
+    ) -> None:
         """Sends how the robot is.
 
         Args:
             diagnostics: of the runtime.
             refusals: setting -> which publishers it keeps out.
+            values: the numbers to send.
 
         Raises:
             WireError: the network did not take it.
@@ -114,7 +117,7 @@ class Voice:
                 name=self._node_name,
                 level=int(level),
                 summary=summary,
-                values={**dict(diagnostics.items()), "model": self._model_id},
+                values={**values, "model": self._model_id},
             )
         )
 
