@@ -50,6 +50,10 @@ class WireError(JointspaceError):
     """The network cannot be used as it was set up, or brought a message that cannot be read."""
 
 
+class ExportError(JointspaceError):
+    """A model cannot be exported, or what was exported does not compute what the model does."""
+
+
 class MissingExtraError(JointspaceError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 
