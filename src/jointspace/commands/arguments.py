@@ -213,6 +213,4 @@ class RobotRun:
         return tuple(each for group in self.remap for each in group)
 
 
-Arguments = (
-    Inspect | Train | Evaluate | Embed | Save | Push | Simulate | Rollout | Demo | RobotRun
-)
+Arguments = Inspect | Train | Evaluate | Embed | Save | Push | Simulate | Rollout | Demo | RobotRun

@@ -67,7 +67,11 @@ def check_twist_channels(names: Sequence[str]) -> None:
 
 
 def twist(
-    make: Make, names: Sequence[str], values: Float64[np.ndarray, " channel"], *, stamped: Any = None
+    make: Make,
+    names: Sequence[str],
+    values: Float64[np.ndarray, " channel"],
+    *,
+    stamped: Any = None,
 ) -> Any:
     """Returns velocities as a Twist, or as a TwistStamped.
 
@@ -153,9 +157,7 @@ def joint_trajectory(
     )
 
 
-def number_array(
-    make: Make, names: Sequence[str], values: Float64[np.ndarray, " channel"]
-) -> Any:
+def number_array(make: Make, names: Sequence[str], values: Float64[np.ndarray, " channel"]) -> Any:
     """Returns a control vector as a Float64MultiArray, labelled with the channels' names.
 
     Args:

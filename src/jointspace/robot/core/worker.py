@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-
 from jointspace.robot.core.percept import Percept
 from jointspace.robot.core.runtime import RobotRuntime
 
@@ -33,7 +32,8 @@ class PerceptionWorker:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perception", daemon=True)
 
-    def __enter__(self) -> "PerceptionWorker":
+    # beartype knows `Self` in decorated classes alone.
+    def __enter__(self) -> "PerceptionWorker":  # noqa: PYI034
         self._thread.start()
         return self
 

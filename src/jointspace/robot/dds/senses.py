@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from jointspace.errors import ConfigError, InputError, WireError
 from jointspace.robot.configuration import RobotConfig
 from jointspace.robot.core.images import CompressedPicture, Picture, RawPicture
-from jointspace.robot.core.runtime import Heard, RobotRuntime
+from jointspace.robot.core.percept import Heard
+from jointspace.robot.core.runtime import RobotRuntime
 from jointspace.robot.dds.node import Node, Subscription
 from jointspace.robot.dds.qos import qos_profile
 from jointspace.robot.messages import joint_positions, time_ns
@@ -51,9 +52,7 @@ class Senses:
         ConfigError: the topics do not fit the bundle's cameras, or a name cannot be.
     """
 
-    def __init__(
-        self, node: Node, runtime: RobotRuntime, *, on_stop: Callable[[], object]
-    ) -> None:
+    def __init__(self, node: Node, runtime: RobotRuntime, *, on_stop: Callable[[], object]) -> None:
         self._runtime = runtime
         self._on_stop = on_stop
         config = runtime.config

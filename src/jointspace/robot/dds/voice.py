@@ -55,9 +55,7 @@ class Voice:
             else None
         )
         self._diagnostics = (
-            node.publisher(
-                config.diagnostics_topic, "diagnostic_msgs/msg/DiagnosticArray", default
-            )
+            node.publisher(config.diagnostics_topic, "diagnostic_msgs/msg/DiagnosticArray", default)
             if config.diagnostics_topic
             else None
         )
@@ -77,7 +75,7 @@ class Voice:
         Raises:
             WireError: the network did not take it.
         """
-        sources = [source for source in percept.sources.values() if source is not None]
+        sources: list[Any] = [each for each in percept.sources.values() if each is not None]
         # Of several cameras the one whose picture is oldest: the row is as old as that.
         source = min(sources, key=lambda header: messages.time_ns(header.stamp), default=None)
         if percept.vision is not None:
