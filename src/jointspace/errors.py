@@ -34,12 +34,20 @@ class RunFolderError(JointspaceError):
     """A run folder is missing, incomplete, or was written by another version."""
 
 
+class BundleError(JointspaceError):
+    """A bundle is missing, incomplete, altered, of another version, or does not compute right."""
+
+
 class StorageError(JointspaceError):
     """A file could not be written whole; what was there before is untouched."""
 
 
 class WorkerError(JointspaceError):
     """A process that did part of the work died; what is finished is kept."""
+
+
+class ExportError(JointspaceError):
+    """A model cannot be exported, or what was exported does not compute what the model does."""
 
 
 class MissingExtraError(JointspaceError, ImportError):
