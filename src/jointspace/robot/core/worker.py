@@ -32,8 +32,7 @@ class PerceptionWorker:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perception", daemon=True)
 
-    # beartype knows `Self` in decorated classes alone.
-    def __enter__(self) -> "PerceptionWorker":  # noqa: PYI034
+    def __enter__(self) -> "PerceptionWorker":  # noqa: PYI034 - beartype takes no Self here
         self._thread.start()
         return self
 
