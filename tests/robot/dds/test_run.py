@@ -1,5 +1,6 @@
 """The robot as a node, in the process of the test: the shell's own lines, one by one."""
 
+import itertools
 import os
 import signal
 import threading
@@ -62,7 +63,9 @@ def test_a_robot_runs_until_a_signal_and_its_last_message_is_zero(domain_id):
         peer.shot = Shot()
         said_s = peer.say("forward")
         peer.control.wait_for(lambda twist: twist.linear.x > 0, since_s=said_s)
-        peer.diagnostics.wait_for(lambda _: True, since_s=said_s)
+        peer.diagnostics.wait_for(
+            lambda told: told.status[0].message.startswith("acting"), since_s=said_s
+        )
         _, text = peer.embeddings.wait_for(
             lambda row: row.layout.dim[1].label == "modality=text", since_s=0
         )
@@ -181,28 +184,45 @@ def test_a_message_that_the_network_does_not_take_is_counted_and_the_robot_goes_
         assert "could not be sent: full" in caplog.text
 
 
-def test_nothing_is_sent_between_a_stop_and_its_zero(domain_id):
-    """A decision that was made before "stop" must not be sent after its zero."""
+def test_what_was_decided_first_is_sent_first(domain_id):
+    """Or else a motion that was decided before "stop" could be sent after its zero."""
     runtime = make_runtime()
     with Node(network(domain_id), NodeName("jointspace")) as node:
         robot = RobotNode(node, runtime, model_id="stand-in")
-        sent, moving = [], threading.Event()
+        calls, sent = itertools.count(), []
+        sending = threading.Event()
 
-        def send_slowly(values):
-            moving.set()
-            time.sleep(0.05)
-            sent.append(values.tolist())
+        def send_the_first_slowly(values):
+            number = next(calls)
+            sending.set()
+            time.sleep(0.2 if number == 0 else 0)
+            sent.append(number)
 
-        robot.voice.move = send_slowly
+        robot.voice.move = send_the_first_slowly
         runtime.on_command("forward", now_s=1.0)
         control = threading.Thread(target=robot.step, args=(1.1,))
         control.start()
-        assert moving.wait(10)
+        assert sending.wait(10)
         runtime.on_command("stop", now_s=1.1)
         robot.step(1.1)
         control.join()
-        assert len(sent) == 2
-        assert sent[-1] == [0, 0]
+        assert sent == [0, 1]
+
+
+def test_a_stop_does_not_wait_for_the_next_tick(domain_id):
+    took_s = []
+
+    def live(peer):
+        peer.shot = Shot()
+        said_s = peer.say("forward")
+        ticked_s, _ = peer.control.wait_for(lambda twist: twist.linear.x > 0, since_s=said_s)
+        stopped_s = peer.say("stop")
+        assert stopped_s - ticked_s < 0.2
+        at_s, _ = peer.control.wait_for(lambda twist: twist.linear.x == 0, since_s=stopped_s)
+        took_s.append(at_s - stopped_s)
+
+    drive(domain_id, make_runtime("control_rate_hz=1", "image_timeout_s=5"), live)
+    assert took_s[0] < 0.7
 
 
 def test_what_cannot_be_subscribed_is_refused(domain_id):
