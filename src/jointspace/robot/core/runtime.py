@@ -38,8 +38,7 @@ class RobotRuntime:
         config: everything that can be set.
         embedder: the bundle.
         cameras: cameras of the bundle, each of which must send pictures.
-        make_stream: makes an empty stream of pictures; `deploy.stream.VisionStream` of the embedder
-            by default.
+        make_stream: makes an empty stream of pictures.
         judge: the calibrated threshold of pictures and text.
         decoder: what turns percepts into actions; by default what `config.decoder` names.
         state_window_s: how much of the measured states a decoder gets to see.
@@ -48,7 +47,7 @@ class RobotRuntime:
         ConfigError: a match is needed, and there is no threshold.
 
     Example:
-        runtime = RobotRuntime.of_bundle(config, BundleEmbedder.load(folder))
+        runtime = open_runtime(config)
         with PerceptionWorker(runtime):
             runtime.on_command("go to the red block", now_s=time.monotonic())
             decision = runtime.tick(time.monotonic())  # twenty times a second
