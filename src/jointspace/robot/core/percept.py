@@ -22,7 +22,7 @@ class Heard(StrEnum):
     REPEATED = "repeated"
     """The same as before; its timeout starts again."""
     IGNORED = "ignored"
-    """The robot is shut down, or the clock is broken."""
+    """The robot is shut down, the clock is broken, or the text is no sentence by its length."""
 
 
 @dataclass(frozen=True)

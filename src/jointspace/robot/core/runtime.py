@@ -27,6 +27,9 @@ from jointspace.robot.core.safety import Decision, SafetyGate, State
 from jointspace.robot.core.thinker import Thinker
 from jointspace.robot.core.words import is_stop
 
+_LONGEST_COMMAND = 4096
+"""Letters; longer ones are no sentences, and would fill every reason and diagnostic."""
+
 
 class RobotRuntime:
     """Takes messages from any thread, perceives in one thread, decides whenever it is asked.
@@ -192,6 +195,9 @@ class RobotRuntime:
             if is_stop(text, exceptions=self.config.stop_exceptions):
                 self._gate.stop(f"told to stop: '{text}'")
                 return Heard.STOP
+            if len(text) > _LONGEST_COMMAND:
+                self._meter.ignored["command"] += 1
+                return Heard.IGNORED
             current = self._gate.command
             repeated = current is not None and current.text == text
             number = self._num_commands + (not repeated)
