@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from jointspace.errors import InputError
-from jointspace.evaluation.threshold import Decision as Verdict
+from jointspace.evaluation.decision import Decision as Verdict
 
 
 class Heard(StrEnum):
