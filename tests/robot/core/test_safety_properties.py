@@ -255,7 +255,7 @@ class Oracle:
 
 
 @settings(
-    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 @given(sequence=st.lists(events, max_size=30), needs_state=st.booleans())
 @example(sequence=[("normal", 9), ("clock", -1.0), ("pass", 0.05)], needs_state=False)

@@ -57,7 +57,7 @@ class RawPicture:
     is_bigendian: bool = False
 
     def rgb(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Returns the picture, as a view where the bytes allow it; see `image_from_bytes`.
+        """Returns the picture as a view of the bytes; see `image_from_bytes`.
 
         Raises:
             InputError: see `image_from_bytes`.
@@ -129,8 +129,7 @@ def image_from_bytes(
             bytes have no order.
 
     Returns:
-        A view of the bytes wherever channels need no copy (all but `mono8`): read-only, and valid
-        as long as they are.
+        A read-only view of the bytes, valid as long as they are.
 
     Raises:
         InputError: an encoding that is unknown or holds no colours, a size outside of 1 to 8192
@@ -169,7 +168,7 @@ def image_from_bytes(
         flat, (height_px, width_px, channels), (step, channels, 1), writeable=False
     )
     if channels == 1:
-        return np.repeat(pixels, 3, axis=2)
+        return np.broadcast_to(pixels, (height_px, width_px, 3))
     return pixels[..., 2::-1] if encoding.startswith("bgr") else pixels[..., :3]
 
 
