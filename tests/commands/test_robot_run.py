@@ -43,7 +43,7 @@ def test_a_bundle_that_is_none_is_named(capsys):
         (["command_topic=say//it"], "topic: got 'say//it', expected words of letters"),
         (
             ['image_topics=["a","b"]'],
-            "expected one for each camera of the bundle: front",
+            "image_topics: got ['a', 'b'], expected 1 distinct ones",
         ),
         (["visual_input=tensor_list"], "visual_input: got 'tensor_list', expected 'image' without"),
     ],
