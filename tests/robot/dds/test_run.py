@@ -99,7 +99,7 @@ def test_pictures_that_cannot_be_read_are_counted_by_cause(domain_id):
             )
 
     summary, _, _ = drive(domain_id, make_runtime("diagnostics_rate_hz=20"), live)
-    assert summary.num_sent == 1  # the last message, which is zero
+    assert summary.num_sent == 3  # the last message, which is zero
     assert int(summary.diagnostics["dropped: too old"]) >= 1
 
 
@@ -180,7 +180,7 @@ def test_a_message_that_the_network_does_not_take_is_counted_and_the_robot_goes_
         robot.step(1.1)
         robot.tell_diagnostics(1.1)
         robot.end()
-        assert (robot.num_sent, robot.num_failed) == (0, 3)
+        assert (robot.num_sent, robot.num_failed) == (0, 5)
         assert "could not be sent: full" in caplog.text
 
 
@@ -266,3 +266,5 @@ def test_what_cannot_be_subscribed_is_refused(domain_id):
             RobotNode(node, make_runtime('image_topics=["a","b"]'), model_id="x")
         with pytest.raises(ConfigError, match="expected 'image' without ROS"):
             RobotNode(node, make_runtime("visual_input=tensor_list"), model_id="x")
+        with pytest.raises(ConfigError, match="there is no lifecycle manager"):
+            RobotNode(node, make_runtime("autostart=false"), model_id="x")

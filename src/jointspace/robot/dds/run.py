@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 # How long the last message may take to reach every reliable reader.
 _FAREWELL_S = 0.5
+_FAREWELL_GAP_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,16 @@ class RobotNode:
     """
 
     def __init__(self, node: Node, runtime: RobotRuntime, *, model_id: str) -> None:
-        if runtime.config.visual_input != "image":
+        config = runtime.config
+        if config.visual_input != "image":
             raise ConfigError(
-                f"visual_input: got '{runtime.config.visual_input}', expected 'image' without ROS; "
+                f"visual_input: got '{config.visual_input}', expected 'image' without ROS; "
                 "ros/jointspace_ros takes tensors"
+            )
+        if not config.autostart:
+            raise ConfigError(
+                "autostart: got false, expected true without ROS: there is no lifecycle manager; "
+                "ros/jointspace_ros heeds one"
             )
         self.runtime = runtime
         self.voice = Voice(node, runtime, model_id=model_id)
@@ -101,9 +108,16 @@ class RobotNode:
             self._send(self.runtime.tick(now_s))
 
     def end(self) -> None:
-        """Sends the last message, which stands still, and waits until it is heard."""
+        """Sends the last message, which stands still, and waits until it is heard.
+
+        It is sent `zero_messages` times, since a best-effort subscriber may lose one.
+        """
         with self._lock:
-            self._send(self.runtime.shutdown())
+            decision = self.runtime.shutdown()
+            self._send(decision)
+            for _ in range(self.runtime.config.zero_messages - 1):
+                time.sleep(_FAREWELL_GAP_S)
+                self._send(decision)
         if self.voice.control is not None:
             self.voice.control.flush(timeout_s=_FAREWELL_S)
 
