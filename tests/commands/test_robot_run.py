@@ -66,6 +66,19 @@ def test_a_network_that_is_not_there_is_named(bundle, domain_id, monkeypatch, ca
     assert f"domain {domain_id} cannot be joined" in capsys.readouterr().err
 
 
+def test_a_robot_needs_no_torch_and_none_of_what_reads_data_sets():
+    script = (
+        "import sys\n"
+        "import jointspace.commands.robot_run\n"
+        "heavy = {'torch', 'pyarrow', 'PIL', 'av', 'matplotlib', 'cattrs', 'rich', 'onnxruntime'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     ("machine", "package", "message"),
     [
