@@ -353,6 +353,37 @@ def test_the_decoder_none_sees_and_never_publishes_motion():
     assert not runtime.shutdown().publish
 
 
+class LoggingDecoder:
+    """Notes what it is asked."""
+
+    needs_state = False
+    moves = True
+
+    def __init__(self):
+        self.log = []
+
+    def decode(self, percept):
+        self.log.append(percept.command.text)
+
+    def reset(self):
+        self.log.append("reset")
+
+
+def test_a_decoder_is_asked_only_where_the_command_applies_and_forgets_between_commands():
+    decoder, embedder = LoggingDecoder(), FakeEmbedder()
+    runtime = make_runtime(embedder, decoder=decoder)
+    see(runtime, 0.1)
+    runtime.on_command("open it", now_s=0.1)
+    see(runtime, 0.2)
+    see(runtime, 0.3)
+    embedder.similarity_value = 0.4
+    see(runtime, 0.4)
+    embedder.similarity_value = 0.9
+    runtime.on_command("close it", now_s=0.4)
+    see(runtime, 0.5)
+    assert decoder.log == ["reset", "open it", "open it", "reset", "close it"]
+
+
 def test_a_robot_that_moves_needs_a_threshold_or_to_be_told_that_it_needs_none():
     def build(**settings):
         return RobotRuntime(

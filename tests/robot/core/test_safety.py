@@ -293,6 +293,13 @@ def test_activating_starts_anew_and_silent():
     assert_still(gate.tick(1.15), State.WAITING, match="no picture yet")
 
 
+def test_activating_in_the_middle_of_a_motion_forgets_the_command():
+    gate = moving_gate()
+    gate.activate()
+    assert gate.command is None
+    assert_still(gate.tick(1.05), State.IDLE, publish=False, match="no command yet")
+
+
 def arm_gate():
     gate = make_gate(JOINT)
     gate.tick(0.0)

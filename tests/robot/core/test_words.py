@@ -21,6 +21,7 @@ from jointspace.robot.core.words import is_stop, normalised, without_fillers
             "sstop",
             "st\u200bop",
             "\uff33\uff34\uff2f\uff30",
+            "\U0001d412\U0001d413\U0001d40e\U0001d40f",
         ),
         *("stop the robot", "stop moving", "wait, stop", "no no no stop", "you must stop"),
         *("cancel", "Cancel that.", "pause", "hold on", "hold still", "Hold!", "wait", "don't"),

@@ -55,7 +55,9 @@ def normalised(text: str) -> str:
         >>> normalised("  Arrête!!  Don't MOVE. ")
         'arrete dont move'
     """
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # Taken apart first: letters such as the mathematical capitals have no lower case of their own.
+    lower = unicodedata.normalize("NFKD", text).casefold()
+    decomposed = unicodedata.normalize("NFKD", lower)
     plain = "".join(
         c for c in decomposed if not (unicodedata.combining(c) or unicodedata.category(c) == "Cf")
     )
