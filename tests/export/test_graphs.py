@@ -36,7 +36,7 @@ def graphs(model, robot, folder):
     return export_graphs(model, robot, folder)
 
 
-def test_row_19_graphs_compute_what_the_model_computes(model, robot, folder, graphs):
+def test_graphs_compute_what_the_model_computes(model, robot, folder, graphs):
     worst = check_parity(model, robot, folder, graphs)
     assert list(worst) == ["vision_frame", "vision", "text", "action"]
     assert max(worst.values()) < 1e-5
