@@ -18,6 +18,7 @@ from ablation import (  # noqa: E402 - found by the line above
 )
 from ablation_arms import ARMS, QUESTIONS, Arm, choose_arms  # noqa: E402
 from ablation_tables import ArmRuns, question_table  # noqa: E402
+from cache import count_collisions, eviction_times_us, hit_times_us  # noqa: E402
 from measures import true_positive_rate  # noqa: E402
 from page_blocks import rewrite_blocks  # noqa: E402
 from pose_only import _recall_at_1  # noqa: E402
@@ -120,3 +121,15 @@ def test_differences_from_the_base_are_paired_by_seed():
     assert "| x | 2 | .700 ± .141<br>.600 … .800<br>**+.100** ± .000 |" in table
     assert "| *chance* |  | .100 |" in table
     assert "- failed: x, seed 2: broke" in table
+
+
+def test_the_textbooks_cache_takes_pictures_for_their_mirror_images_and_ours_none():
+    counts = count_collisions(20)
+    assert sum(each["textbook"] for each in counts.values()) > 10
+    assert not any(each["jointspace"] for each in counts.values())
+
+
+def test_both_caches_are_timed_on_every_case():
+    times = hit_times_us(calls=2, repeats=1) | eviction_times_us(50, calls=2, repeats=1)
+    assert len(times) == 6
+    assert all({"textbook", "jointspace"} == set(each) for each in times.values())
