@@ -34,6 +34,10 @@ class RunFolderError(JointspaceError):
     """A run folder is missing, incomplete, or was written by another version."""
 
 
+class BundleError(JointspaceError):
+    """A bundle is missing, incomplete, altered, of another version, or does not compute right."""
+
+
 class StorageError(JointspaceError):
     """A file could not be written whole; what was there before is untouched."""
 
