@@ -35,6 +35,7 @@ COMMANDS = {
     "train": arguments.Train,
     "evaluate": arguments.Evaluate,
     "embed": arguments.Embed,
+    "bench": arguments.Bench,
     "save": arguments.Save,
     "push": arguments.Push,
     "simulate": arguments.Simulate,
@@ -47,6 +48,7 @@ _Command = (
     | Annotated[arguments.Train, subcommand("train")]
     | Annotated[arguments.Evaluate, subcommand("evaluate")]
     | Annotated[arguments.Embed, subcommand("embed")]
+    | Annotated[arguments.Bench, subcommand("bench")]
     | Annotated[arguments.Save, subcommand("save")]
     | Annotated[arguments.Push, subcommand("push")]
     | Annotated[arguments.Simulate, subcommand("simulate")]

@@ -68,7 +68,7 @@ def test_versions_and_dims_have_files_of_their_own(tmp_path):
         reader(tmp_path, version="a", dim=DIM + 1)
 
 
-def test_half_a_record_at_the_end_is_not_read_and_is_cut_off_by_the_next_writer(tmp_path):
+def test_half_a_record_at_the_end_is_not_read_and_is_written_over(tmp_path):
     path = filled(tmp_path, 1, 2)
     whole = path.stat().st_size
     with path.open("ab") as file:

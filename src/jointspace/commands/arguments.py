@@ -80,6 +80,30 @@ class Embed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure latency and memory on this machine, from a camera's frame to a match decision."""
+
+    model: Annotated[Positional[Path], arg(metavar="RUN|BUNDLE")]
+    """A bundle, or a run folder, which is exported in float32 for the occasion."""
+    run: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Run folder that the bundle was exported from, to measure its torch model beside it."""
+    robot: str = ""
+    """Which robot, in a run of several."""
+    batch: tuple[int, ...] = (1, 32)
+    """Rows at a time."""
+    threads: tuple[int, ...] = (1, 2)
+    """Threads that a call may use."""
+    seconds: float = 1.0
+    """About how long each stage is measured; the whole way four times as long."""
+    compile: bool = True
+    """Measure torch.compile beside eager torch; compiling takes minutes."""
+    plot: Annotated[Path | None, arg(metavar="FILE")] = None
+    """PNG file to draw."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Save:
     """Take the trained space out of a run folder: weights, preprocessing and a model card."""
 
@@ -179,4 +203,4 @@ class Demo:
     """Print one JSON object on standard output."""
 
 
-Arguments = Inspect | Train | Evaluate | Embed | Save | Push | Simulate | Rollout | Demo
+Arguments = Inspect | Train | Evaluate | Embed | Bench | Save | Push | Simulate | Rollout | Demo

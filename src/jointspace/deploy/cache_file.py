@@ -29,9 +29,9 @@ class EmbeddingFile:
     The file belongs to one version: another version of the model has another file in the same
     folder, so that none is ever mistaken for the other; one that is no longer used may be deleted.
     After its head the file holds records of one size: a key, a float32 vector and a checksum of
-    both. Records are only ever added at the end. What a kill leaves there half-written is cut off
-    by the next writer, and a record that does not fit its checksum counts as missing, so that it is
-    computed again.
+    both. Records are only ever added at the end. What a kill leaves there half-written is written
+    over by the next put, and a record that does not fit its checksum counts as missing, so that it
+    is computed again.
 
     One process writes at a time; any number read, each seeing what was there when it opened the
     file. Threads may share an object. Keys are held in memory, with about 150 bytes for each.
@@ -217,12 +217,8 @@ class EmbeddingFile:
             )
 
     def _whole_records(self) -> int:
-        """Counts the whole records, and cuts off the part of one behind them where it may."""
-        size = os.fstat(self._descriptor).st_size - len(self._head)
-        count, rest = divmod(size, self._record_bytes)
-        if rest and self.writable:
-            os.ftruncate(self._descriptor, len(self._head) + count * self._record_bytes)
-        return count
+        """Counts the whole records; a part of one behind them is written over by the next put."""
+        return (os.fstat(self._descriptor).st_size - len(self._head)) // self._record_bytes
 
     def _read_keys(self) -> dict[bytes, int]:
         """Returns key -> number of its record, the last one of a key."""

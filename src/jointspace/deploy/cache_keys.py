@@ -59,7 +59,7 @@ def array_key(array: Shaped[np.ndarray, "..."], *, modality: Modality, version: 
     if array.dtype.hasobject:
         raise InputError(f"cache: '{modality}' holds Python objects; wanted numbers")
     digest = _array_head(modality, version, array.dtype, array.shape).copy()
-    digest.update(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+    digest.update(np.ascontiguousarray(array).data)
     return digest.digest()
 
 
