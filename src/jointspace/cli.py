@@ -35,6 +35,7 @@ COMMANDS = {
     "train": arguments.Train,
     "evaluate": arguments.Evaluate,
     "embed": arguments.Embed,
+    "export": arguments.Export,
     "save": arguments.Save,
     "push": arguments.Push,
     "simulate": arguments.Simulate,
@@ -47,6 +48,7 @@ _Command = (
     | Annotated[arguments.Train, subcommand("train")]
     | Annotated[arguments.Evaluate, subcommand("evaluate")]
     | Annotated[arguments.Embed, subcommand("embed")]
+    | Annotated[arguments.Export, subcommand("export")]
     | Annotated[arguments.Save, subcommand("save")]
     | Annotated[arguments.Push, subcommand("push")]
     | Annotated[arguments.Simulate, subcommand("simulate")]
@@ -59,7 +61,14 @@ _DESCRIPTION = "One embedding space for what a robot sees, what it is told and w
 _PIPED_WIDTH = 200
 
 # Packages that commands import at once, and the extra that installs them.
-_EXTRA_OF = {"torch": "train", "safetensors": "train", "mujoco": "sim", "av": "video"}
+_EXTRA_OF = {
+    "torch": "train",
+    "safetensors": "train",
+    "mujoco": "sim",
+    "av": "video",
+    "onnx": "export",
+    "onnxruntime": "export",
+}
 
 EXIT_USER_MISTAKE = 2
 
