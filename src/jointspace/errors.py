@@ -50,6 +50,10 @@ class WorkerError(JointspaceError):
     """A process that did part of the work died; what is finished is kept."""
 
 
+class ExportError(JointspaceError):
+    """A model cannot be exported, or what was exported does not compute what the model does."""
+
+
 class MissingExtraError(JointspaceError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 

@@ -47,7 +47,7 @@ def test_a_file_name_is_safe_whatever_the_modality_is_called():
     assert graph_file("text") == "graphs/text.onnx"
     assert graph_file("static/observation.force") == "graphs/static/observation.force.onnx"
     assert graph_file("fusion_vision+text") == "graphs/fusion_vision+text.onnx"
-    assert graph_file("a b:c") == "graphs/a%20b%3Ac.onnx"
+    assert graph_file("../a:b") == "graphs/..%2Fa%3Ab.onnx"
 
 
 def test_outputs_are_named_after_their_modality():

@@ -101,7 +101,8 @@ class Graph:
 
 def graph_file(name: str) -> str:
     """Returns the path of a graph of that name below the bundle, on any file system."""
-    return f"{GRAPH_FOLDER}/{quote(name, safe='/+')}.onnx"
+    folder = f"{GRAPH_FOLDER}/{STATIC if name.startswith(STATIC) else ''}"
+    return f"{folder}{quote(name.removeprefix(STATIC), safe='+')}.onnx"
 
 
 def output_name(modality: Modality, part: str = "embedding") -> str:
