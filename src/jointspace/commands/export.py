@@ -25,13 +25,14 @@ class Exported:
         """Returns a table of graphs, one of directions, and what else should be known."""
         bundle, choice = self.bundle, self.bundle.choice
         lines = [f"refused: {line}" for line in choice.refusals] + list(bundle.notes)
-        for modality, each in bundle.thresholds.items():
-            lines.append(
-                f"{modality.replace('+', ' + ')} accepts an instruction above "
-                f"{each.threshold.accept:.3f}, rejects one below {each.threshold.reject:.3f}: "
-                f"{short(each.false_positive_rate)} of the wrong ones of {each.measured_on} "
-                f"episodes are accepted, {short(each.right_accepted)} of the right ones"
-            )
+        lines += [
+            f"{modality.replace('+', ' + ')} of {scale} accepts an instruction above "
+            f"{each.threshold.accept:.3f}, rejects one below {each.threshold.reject:.3f}: "
+            f"{short(each.false_positive_rate)} of the wrong ones of {each.measured_on} "
+            f"episodes are accepted, {short(each.right_accepted)} of the right ones"
+            for scale, found in bundle.thresholds.items()
+            for modality, each in found.items()
+        ]
         worst = max(bundle.parity, key=bundle.parity.__getitem__)
         lines.append(
             f"parity: float32 graphs differ from the model by at most {bundle.parity[worst]:.1e} "
@@ -62,12 +63,8 @@ class Exported:
             "retrieval": dict(manifest.retrieval),
             "gates": [each.to_json() for each in self.bundle.choice.gates],
             "thresholds": {
-                name: {
-                    "accept": each.threshold.accept,
-                    "reject": each.threshold.reject,
-                    **each.to_json(),
-                }
-                for name, each in self.bundle.thresholds.items()
+                scale: {name: each.to_json() for name, each in found.items()}
+                for scale, found in self.bundle.thresholds.items()
             },
             "parity": dict(self.bundle.parity),
             "notes": list(self.bundle.notes),

@@ -27,7 +27,7 @@ def bundle_card(
     name: str,
     preprocessor: Preprocessor,
     choice: Choice,
-    thresholds: Mapping[Modality, StatedThreshold],
+    thresholds: Mapping[str, Mapping[Modality, StatedThreshold]],
     *,
     dataset: str,
 ) -> str:
@@ -37,7 +37,8 @@ def bundle_card(
         name: of the bundle.
         preprocessor: of the run.
         choice: what ships.
-        thresholds: modality -> from which similarity an instruction applies to it.
+        thresholds: name of the scale of rows -> modality -> from which similarity an instruction
+            applies.
         dataset: name of what it was trained on.
 
     Returns:
@@ -100,18 +101,16 @@ def _retrieval(choice: Choice) -> Iterator[str]:
         yield f"Refused: {'; '.join(choice.refusals)}."
 
 
-def _thresholds(thresholds: Mapping[Modality, StatedThreshold]) -> Iterator[str]:
-    if not thresholds:
-        yield "None: too few episodes that were not trained on, or no instruction is wrong."
-        return
+def _thresholds(thresholds: Mapping[str, Mapping[Modality, StatedThreshold]]) -> Iterator[str]:
     yield (
         "An instruction is accepted above the first similarity, rejected below the second, and "
         "neither in between. Rates of wrong pairs accepted and right pairs rejected, on episodes "
-        "that were not trained on."
+        "that were not trained on. The bundle decides by those of windows."
     )
     rows = [
         (
             modality,
+            scale,
             short(each.threshold.accept),
             short(each.threshold.reject),
             short(each.false_positive_rate),
@@ -119,9 +118,13 @@ def _thresholds(thresholds: Mapping[Modality, StatedThreshold]) -> Iterator[str]
             short(each.right_accepted),
             f"{each.calibrated_on}, {each.measured_on}",
         )
-        for modality, each in thresholds.items()
+        for scale, found in thresholds.items()
+        for modality, each in found.items()
     ]
-    header = ("what", "accept above", "reject below", "wrong accepted", "right rejected")
+    if not rows:
+        yield "There are none: too few episodes that were not trained on, or no wrong instruction."
+        return
+    header = ("what", "rows", "accept above", "reject below", "wrong accepted", "right rejected")
     yield _table((*header, "right accepted", "calibrated on, measured on"), rows)
 
 

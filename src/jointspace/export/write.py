@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jointspace.batch import Embeddings, Modality
+from jointspace.batch import Modality
 from jointspace.data.frames import FrameStore
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.samples import SampleSet
@@ -45,7 +45,9 @@ class ExportedBundle:
         manifest: what it says of itself.
         choice: what ships and what was refused.
         parity: the largest difference of each float32 graph from the model.
-        thresholds: modality -> from which similarity an instruction applies to it.
+        thresholds: name of the scale of rows -> modality -> from which similarity an instruction
+            applies. The manifest's are those of the first, which is what a robot embeds: windows,
+            unless every episode is too short for one.
         notes: what could not be done, and why.
         num_bytes: of all files.
     """
@@ -54,7 +56,7 @@ class ExportedBundle:
     manifest: Manifest
     choice: Choice
     parity: Mapping[str, float]
-    thresholds: Mapping[Modality, StatedThreshold]
+    thresholds: Mapping[str, Mapping[Modality, StatedThreshold]]
     notes: tuple[str, ...]
     num_bytes: int
 
@@ -137,21 +139,22 @@ def export_bundle(
                 progress=report,
             )
         choice = choose(variants, bench, precision=precision, engines=engines)
-        thresholds, notes = calibrate_thresholds(
-            _threshold_rows(
-                bench,
-                choice,
-                split_samples(dataset, store, preprocessor, episodes=splits.validation)
-                if splits.validation
-                else {},
-            )
+        thresholds, notes = _thresholds(
+            bench,
+            choice,
+            split_samples(dataset, store, preprocessor, episodes=splits.validation)
+            if splits.validation
+            else {},
         )
         shipped = _settle(folder, graphs, choice)
         told = {
             **(facts or {}),
             "parity": dict(parity),
             "speed": choice.speed_json(),
-            "thresholds": {name: each.to_json() for name, each in thresholds.items()},
+            "thresholds": {
+                scale: {name: each.to_json() for name, each in found.items()}
+                for scale, found in thresholds.items()
+            },
             "gate": {
                 "tolerance": choice.gates[-1].tolerance if choice.gates else None,
                 "refusals": list(choice.refusals),
@@ -164,7 +167,9 @@ def export_bundle(
             model_id=weights_hash(model),
             fused_queries=_fused_queries(model, shipped),
             gates=pair_gates(embedder, dict.fromkeys(graph.modality for graph in used)),
-            thresholds={name: each.threshold for name, each in thresholds.items()},
+            thresholds={
+                name: each.threshold for name, each in next(iter(thresholds.values())).items()
+            },
             retrieval=scores_json(choice.reference, choice.shipped),
             card=bundle_card(
                 out.resolve().name, preprocessor, choice, thresholds, dataset=dataset.info.path.name
@@ -188,19 +193,23 @@ def weights_hash(model: JointModel) -> str:
     return digest.hexdigest()
 
 
-def _threshold_rows(
+def _thresholds(
     bench: GateBench, choice: Choice, validation: Mapping[str, SampleSet]
-) -> dict[str, Embeddings]:
-    """Returns rows of the splits that give thresholds, as they ship, validation first.
+) -> tuple[dict[str, Mapping[Modality, StatedThreshold]], tuple[str, ...]]:
+    """Calibrates on validation rows, as they ship; on test rows where those are too few.
 
-    Windows, which is what a robot compares with its instruction.
+    Of each scale for itself: how similar a text is to a moment says nothing of how similar it is to
+    a whole episode.
     """
-    scale = next(iter(choice.rows))
-    rows: dict[str, Embeddings] = {}
-    if scale in validation:
-        graphs = {name: form.graph for name, form in choice.chosen.items()}
-        rows = bench.embed({"validation": validation[scale]}, graphs, engine=choice.engine)
-    return {**rows, "test": choice.rows[scale]}
+    graphs = {name: form.graph for name, form in choice.chosen.items()}
+    embedded = bench.embed(validation, graphs, engine=choice.engine)
+    found: dict[str, Mapping[Modality, StatedThreshold]] = {}
+    notes: list[str] = []
+    for scale, test in choice.rows.items():
+        rows = {"validation": embedded[scale]} if scale in embedded else {}
+        found[scale], missing = calibrate_thresholds({**rows, "test": test})
+        notes += [f"{scale}: {each}" for each in missing]
+    return found, tuple(notes)
 
 
 def _settle(folder: Path, graphs: tuple[Graph, ...], choice: Choice) -> tuple[Graph, ...]:
