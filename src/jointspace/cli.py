@@ -35,6 +35,7 @@ COMMANDS = {
     "train": arguments.Train,
     "evaluate": arguments.Evaluate,
     "embed": arguments.Embed,
+    "export": arguments.Export,
     "bench": arguments.Bench,
     "save": arguments.Save,
     "push": arguments.Push,
@@ -48,6 +49,7 @@ _Command = (
     | Annotated[arguments.Train, subcommand("train")]
     | Annotated[arguments.Evaluate, subcommand("evaluate")]
     | Annotated[arguments.Embed, subcommand("embed")]
+    | Annotated[arguments.Export, subcommand("export")]
     | Annotated[arguments.Bench, subcommand("bench")]
     | Annotated[arguments.Save, subcommand("save")]
     | Annotated[arguments.Push, subcommand("push")]
@@ -61,7 +63,14 @@ _DESCRIPTION = "One embedding space for what a robot sees, what it is told and w
 _PIPED_WIDTH = 200
 
 # Packages that commands import at once, and the extra that installs them.
-_EXTRA_OF = {"torch": "train", "safetensors": "train", "mujoco": "sim", "av": "video"}
+_EXTRA_OF = {
+    "torch": "train",
+    "safetensors": "train",
+    "mujoco": "sim",
+    "av": "video",
+    "onnx": "export",
+    "onnxruntime": "export",
+}
 
 EXIT_USER_MISTAKE = 2
 

@@ -12,21 +12,22 @@ CHANNELS = 6
 WIDTH = 16
 
 
-def save(path: Path, nodes, weights, *, inputs, outputs) -> Path:
+def save(path: Path, nodes, weights, *, inputs, outputs, dtype=TensorProto.FLOAT) -> Path:
     graph = helper.make_graph(
         nodes,
         path.stem,
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, dtype, s) for n, s in inputs.items()],
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
-        [
-            numpy_helper.from_array(value.astype(np.float32), name)
-            for name, value in weights.items()
-        ],
+        [numpy_helper.from_array(_typed(value), name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
+
+
+def _typed(value: np.ndarray) -> np.ndarray:
+    return value.astype(np.int64 if value.dtype.kind == "i" else np.float32)
 
 
 def convolution(path: Path, *, seed=0) -> Path:
@@ -69,14 +70,47 @@ def layers(path: Path, *, attention=False, seed=0) -> Path:
             helper.make_node("MatMul", ["shares", "steps"], ["read"], name="read"),
         ]
     last = "read" if attention else "steps"
-    nodes.append(helper.make_node("MatMul", [last, "second"], ["action_embedding"], name="second"))
-    weights = {"first": rng.normal(size=(7, WIDTH)), "second": rng.normal(size=(WIDTH, WIDTH))}
+    nodes += [
+        helper.make_node(
+            "ReduceMax", [last, "steps_axis"], ["highest"], name="highest", keepdims=0
+        ),
+        helper.make_node("Gemm", ["highest", "second"], ["action_embedding"], name="second"),
+    ]
+    weights = {
+        "first": rng.normal(size=(7, WIDTH)),
+        "second": rng.normal(size=(WIDTH, WIDTH)),
+        "steps_axis": np.asarray([1]),
+    }
     return save(
         path,
         nodes,
         weights,
         inputs={"trajectory": ["batch", "time", 7]},
-        outputs={"action_embedding": ["batch", "time", WIDTH]},
+        outputs={"action_embedding": ["batch", WIDTH]},
+    )
+
+
+def words(path: Path, *, num_words=400, seed=0) -> Path:
+    """`tokens` -> a table -> `text_embedding`; places are looked up in a small table."""
+    rng = np.random.default_rng(seed)
+    nodes = [
+        helper.make_node("Gather", ["table", "tokens"], ["found"], name="table"),
+        helper.make_node("Gather", ["small", "tokens"], ["place"], name="small"),
+        helper.make_node("Add", ["found", "place"], ["sum"], name="sum"),
+        helper.make_node("MatMul", ["sum", "out"], ["text_embedding"], name="out"),
+    ]
+    weights = {
+        "table": rng.normal(size=(num_words, WIDTH)),
+        "small": rng.normal(size=(8, WIDTH)),
+        "out": rng.normal(size=(WIDTH, WIDTH)),
+    }
+    return save(
+        path,
+        nodes,
+        weights,
+        inputs={"tokens": ["batch", "time"]},
+        outputs={"text_embedding": ["batch", "time", WIDTH]},
+        dtype=TensorProto.INT64,
     )
 
 

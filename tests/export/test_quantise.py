@@ -12,6 +12,7 @@ from tests.export.graphs import (
     outputs_of,
     pictures,
     without_weights,
+    words,
 )
 
 
@@ -91,8 +92,26 @@ def test_dynamic_quantisation_keeps_directions_and_products_of_activations(tmp_p
     unseen = trajectories(4)
     before, after = outputs_of(file, trajectory=unseen), outputs_of(out, trajectory=unseen)
     assert cosines(before, after).min() > 0.98
-    plain = [n.name for n in onnx.load(out).graph.node if n.op_type == "MatMul"]
+    plain = [n.name for n in onnx.load(out).graph.node if n.op_type in ("MatMul", "Gemm")]
     assert plain == (["scores", "read"] if attention else [])
+
+
+def test_large_tables_of_words_become_int8_too(tmp_path):
+    file, out = words(tmp_path / "graph.onnx"), tmp_path / "int8.onnx"
+    quantise(file, out, scheme="dynamic", calibration=[])
+    tokens = np.arange(8)[None]
+    assert cosines(*(outputs_of(f, tokens=tokens) for f in (file, out))).min() > 0.98
+    stored = {each.name: each for each in onnx.load(out).graph.initializer}
+    assert stored["table_quantized"].data_type != onnx.TensorProto.FLOAT
+    assert stored["small"].data_type == onnx.TensorProto.FLOAT
+    assert out.stat().st_size < file.stat().st_size / 2
+
+
+def test_warnings_that_nobody_can_act_on_stay_away(tmp_path, caplog):
+    file = convolution(tmp_path / "graph.onnx")
+    calibration = one_by_one("images", pictures(2))
+    quantise(file, tmp_path / "out.onnx", scheme="static-all", calibration=calibration)
+    assert not caplog.records
 
 
 def test_inputs_and_outputs_keep_their_names_and_free_axes(tmp_path):

@@ -80,6 +80,28 @@ class Embed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export:
+    """Make a bundle that runs without torch: ONNX graphs, thresholds, and what int8 has lost."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Run folder of a training."""
+    out: Annotated[Path, arg(metavar="BUNDLE")]
+    """Folder to write; an earlier bundle there is replaced."""
+    data: Annotated[Path | None, arg(metavar="[NAME=]DATASET")] = None
+    """Folder of the data set, which calibrates and measures; the run's by default."""
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    """auto: of each graph what is fastest here and loses no retrieval; int8 fails if it does."""
+    static: Flag = False
+    """Also write graphs with fixed shapes, for TensorRT."""
+    threads: int = 1
+    """Threads that a graph may use while it is timed."""
+    candidates: int = 400
+    """Windows of the test split that are measured, drawn at random."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """Measure latency and memory on this machine, from a camera's frame to a match decision."""
 
@@ -203,4 +225,6 @@ class Demo:
     """Print one JSON object on standard output."""
 
 
-Arguments = Inspect | Train | Evaluate | Embed | Bench | Save | Push | Simulate | Rollout | Demo
+Arguments = (
+    Inspect | Train | Evaluate | Embed | Export | Bench | Save | Push | Simulate | Rollout | Demo
+)

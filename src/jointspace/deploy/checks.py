@@ -152,7 +152,7 @@ def checked_times(
             f"'{modality}': got times of {got}; wanted floating point seconds of shape "
             f"{valid.shape[:2]}"
         )
-    seen = valid.reshape(*valid.shape[:2], -1).any(axis=2)
+    seen = valid.any(axis=tuple(range(2, valid.ndim)))
     times = np.where(seen, time_s, 0).astype(np.float32)
     if not np.isfinite(times).all():
         raise InputError(f"'{modality}': got a time that is not finite; wanted seconds")

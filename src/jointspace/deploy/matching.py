@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -25,6 +25,7 @@ class Match:
     decision: Decision
 
 
+@runtime_checkable
 class Comparer(Protocol):
     """What matching asks of a `BundleEmbedder`."""
 

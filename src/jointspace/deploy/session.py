@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ EngineChoice = Literal["auto", "onnxruntime", "openvino"]
 _EXTRAS: dict[Engine, str] = {"onnxruntime": "deploy", "openvino": "openvino"}
 
 
+@runtime_checkable
 class GraphSession(Protocol):
     """A graph that is ready to run; may be called by several threads at once."""
 
@@ -190,11 +191,22 @@ def used_feeds(graph: Graph, arrays: Mapping[str, np.ndarray]) -> dict[str, np.n
 
     Returns:
         The inputs, contiguous and of the graph's types.
+
+    Raises:
+        InputError: an array has another shape. Engines are not to be relied on here: OpenVINO takes
+            any.
     """
-    return {
-        each.name: np.ascontiguousarray(arrays[each.name], dtype=each.dtype)
-        for each in graph.inputs
-    }
+    feeds = {}
+    for each in graph.inputs:
+        array = np.ascontiguousarray(arrays[each.name], dtype=each.dtype)
+        pairs = zip(each.shape, array.shape, strict=False)
+        if array.ndim != len(each.shape) or any(a != b for a, b in pairs if isinstance(a, int)):
+            raise InputError(
+                f"graph '{graph.name}': got '{each.name}' of shape {array.shape}; wanted "
+                f"({', '.join(map(str, each.shape))})"
+            )
+        feeds[each.name] = array
+    return feeds
 
 
 def missing_inputs(graph: Graph, available: Collection[str]) -> tuple[str, ...]:

@@ -2,8 +2,7 @@
 
 import math
 import threading
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, Shaped
@@ -21,6 +20,7 @@ _ROUNDING_S = 1e-6
 """Clocks and rates round: so much is equal."""
 
 
+@runtime_checkable
 class FrameEncoder(Protocol):
     """What a stream asks of a `BundleEmbedder`."""
 
@@ -68,7 +68,8 @@ class VisionStream:
     sees the newest one of each camera.
 
     May be fed and asked by several threads at once. Memory is bounded, whatever the rate of the
-    cameras: of pictures closer than a quarter of a training step only the newer one is kept.
+    cameras: of what is older than the newest picture, one is kept for each quarter of a training
+    step.
 
     Args:
         embedder: encodes and embeds.
@@ -198,7 +199,8 @@ class VisionStream:
 
     def _keep(self, camera: str, vector: Float32[np.ndarray, " width"], time_s: float) -> None:
         times, vectors = self._times[camera], self._vectors[camera]
-        if len(times) > 1 and time_s - times[-2] < 1 / (_PER_STEP * self._fps) - _ROUNDING_S:
+        closest_s = 1 / (_PER_STEP * self._fps) - _ROUNDING_S
+        if len(times) > 1 and times[-1] - times[-2] < closest_s:
             times[-1], vectors[-1] = time_s, vector
         else:
             times.append(time_s)
@@ -211,7 +213,9 @@ class VisionStream:
     def _chosen(self, newest_s: float) -> Float64[np.ndarray, " picture"]:
         """Seconds since the start of the row of the steps that are shown."""
         window_s = (self._num_steps - 1) / self._fps
-        start_s = max(newest_s - window_s, min(each[0] for each in self._times.values() if each))
+        # A camera that fell silent keeps pictures from before the window: they start nothing.
+        first_s = newest_s - window_s - _ROUNDING_S
+        start_s = min(t for each in self._times.values() for t in each if t >= first_s)
         num_steps = min(self._num_steps, round((newest_s - start_s) * self._fps) + 1)
         chosen: Int64[np.ndarray, " picture"] = clip_positions(num_steps, self._num_pictures)
         return chosen / self._fps

@@ -1,8 +1,10 @@
 """Int8 copies of graphs: how each is quantised follows from what it contains."""
 
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -87,17 +89,20 @@ def quantise(
         )
     if scheme != "dynamic" and not calibration:
         raise InputError(f"{graph_file.name}: no calibration; wanted inputs of training rows")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _without_chatter():
         prepared = Path(folder) / graph_file.name
         # Symbolic shapes cannot be followed through the resampling in time; plain ones suffice.
         quant_pre_process(graph_file, prepared, skip_symbolic_shape=True)
-        weighted = _weighted(onnx.load(prepared))
+        model = onnx.load(prepared)
+        weighted = _weighted(model)
         if scheme == "dynamic":
+            tables = {node.name for node in model.graph.node if node.op_type == "Gather"}
+            # What to leave out, not what to take: a Gemm becomes a MatMul of another name first.
             quantize_dynamic(
                 prepared,
                 out_file,
                 op_types_to_quantize=["Gather", "MatMul", "Gemm"],
-                nodes_to_quantize=weighted,
+                nodes_to_exclude=sorted(tables.difference(weighted)),
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 reduce_range=True,
@@ -116,6 +121,24 @@ def quantise(
                 per_channel=True,
                 reduce_range=True,
             )
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keeps ONNX Runtime's warnings from the root logger: of weights with one axis, and of itself.
+
+    The gate tells whether a graph was quantised well, and nobody can act on them.
+    """
+    root = logging.getLogger()
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        return "onnxruntime" not in Path(record.pathname).parts
+
+    root.addFilter(is_ours)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_ours)
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc] # ONNX Runtime has no types

@@ -40,8 +40,10 @@ class StatedThreshold:
     right_accepted: float
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the rates for a program; the threshold has its own place in a manifest."""
+        """Returns the same for a program."""
         return {
+            "accept": self.threshold.accept,
+            "reject": self.threshold.reject,
             "calibrated_on": self.calibrated_on,
             "measured_on": self.measured_on,
             "false_positive_rate": self.false_positive_rate,
