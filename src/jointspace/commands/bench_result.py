@@ -125,7 +125,16 @@ class BenchResult:
             title="end to end: frame, trajectory and cached instruction to match decisions",
             title_justify="left",
         )
-        for heading in ("pipeline", "threads", "batch", "p50 ms", "p95 ms", "p99 ms", "calls"):
+        for heading in (
+            "pipeline",
+            "threads",
+            "batch",
+            "p50 ms",
+            "p95 ms",
+            "p99 ms",
+            "cpu ms",
+            "calls",
+        ):
             table.add_column(heading, justify="left" if heading == "pipeline" else "right")
         table.add_column(f"x faster than {BASELINE}", justify="right")
         for each in self.entries:
@@ -136,6 +145,7 @@ class BenchResult:
                     str(each.num_threads),
                     str(each.batch),
                     *(_ms(ms) for ms in (latency.p50_ms, latency.p95_ms, latency.p99_ms)),
+                    "" if latency.cpu_ms is None else _ms(latency.cpu_ms),
                     str(latency.num_calls),
                     "" if ratio is None else f"{ratio:.1f}",
                 )

@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import TypeVar
 
 import numpy as np
@@ -25,16 +25,25 @@ class Latency:
         p95_ms: 19 of 20 calls took no longer.
         p99_ms: 99 of 100 calls took no longer; of fewer than 100 calls, near the longest.
         num_calls: how many were timed.
+        cpu_ms: of the processor, of all threads, in half of the calls: what a call costs however
+            busy the machine is. None where it was not measured.
     """
 
     p50_ms: float
     p95_ms: float
     p99_ms: float
     num_calls: int
+    cpu_ms: float | None = None
 
     @staticmethod
-    def of(spent_ms: Float[np.ndarray, " call"]) -> "Latency":
+    def of(
+        spent_ms: Float[np.ndarray, " call"], cpu_ms: Float[np.ndarray, " call"] | None = None
+    ) -> "Latency":
         """Summarises the times of some calls.
+
+        Args:
+            spent_ms: by the clock.
+            cpu_ms: of the processor; None if that was not measured.
 
         Raises:
             InputError: there are none.
@@ -42,7 +51,8 @@ class Latency:
         if not len(spent_ms):
             raise InputError("latency: no call was timed; wanted at least one")
         p50, p95, p99 = np.quantile(spent_ms, (0.5, 0.95, 0.99)).tolist()
-        return Latency(p50, p95, p99, len(spent_ms))
+        processor_ms = None if cpu_ms is None else float(np.median(cpu_ms))
+        return Latency(p50, p95, p99, len(spent_ms), processor_ms)
 
 
 def measure_by_turns(
@@ -71,7 +81,7 @@ def measure_by_turns(
     for _ in range(_WARM_UP):
         for call in calls.values():
             call()
-    spent_ms: dict[Name, list[float]] = {name: [] for name in calls}
+    spent_ms: dict[Name, list[tuple[float, float]]] = {name: [] for name in calls}
     was_collecting = gc.isenabled()
     gc.disable()
     try:
@@ -80,10 +90,11 @@ def measure_by_turns(
             if number >= fewest and perf_counter() - begin > budget_s:
                 break
             for name, call in calls.items():
-                start = perf_counter()
+                cpu, start = process_time(), perf_counter()
                 call()
-                spent_ms[name].append((perf_counter() - start) * 1e3)
+                spent = perf_counter() - start
+                spent_ms[name].append((spent * 1e3, (process_time() - cpu) * 1e3))
     finally:
         if was_collecting:
             gc.enable()
-    return {name: Latency.of(np.asarray(each)) for name, each in spent_ms.items()}
+    return {name: Latency.of(*np.asarray(each).T) for name, each in spent_ms.items()}

@@ -1,7 +1,7 @@
 """Inputs to measure with: what a robot would send, made up to fit a model's preprocessing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
@@ -22,18 +22,18 @@ class Workload:
     """Rows of one window each, in raw units.
 
     Attributes:
-        messages: the newest frame of each camera of each row, as the bytes of an rgb8 picture of 640
+        messages: the newest frame of each camera of each row, as the bytes of an rgb8 picture, 640
             x 480; camera by camera within a row.
         clips: pictures of the whole window, of the model's size; None if it sees none.
         clip_time_s: seconds of each picture of a window.
-        steps: modality -> readings in raw units "batch time channel", or ids "batch time".
+        steps: modality -> readings in raw units "batch step channel", or ids "batch step".
         texts: one instruction for each row, all different.
     """
 
-    messages: tuple[bytes, ...]
+    messages: tuple[bytes, ...] = field(repr=False)
     clips: UInt8[np.ndarray, "batch time camera px px 3"] | None
     clip_time_s: Float32[np.ndarray, "batch time"]
-    steps: Mapping[Modality, Shaped[np.ndarray, "batch time ..."]]
+    steps: Mapping[Modality, Shaped[np.ndarray, "batch step ..."]]
     texts: tuple[str, ...]
 
     def __len__(self) -> int:
