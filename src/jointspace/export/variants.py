@@ -16,9 +16,6 @@ from jointspace.export.timing import interleaved_ms
 FP32 = "fp32"
 INT8 = "int8"
 
-_BUDGET_S = 0.5
-"""Of the timing of one form on one engine."""
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -65,6 +62,7 @@ def make_variants(
     engines: Sequence[Engine],
     int8: bool = True,
     num_threads: int = 1,
+    budget_s: float = 0.5,
 ) -> dict[str, list[Variant]]:
     """Quantises every graph as it can be, and times each form beside its float32.
 
@@ -75,6 +73,7 @@ def make_variants(
         engines: what to time with.
         int8: False leaves out the quantised forms.
         num_threads: that a call may use.
+        budget_s: about how long one form is timed on one engine.
 
     Returns:
         Name of a graph -> its forms, float32 first.
@@ -88,7 +87,14 @@ def make_variants(
                 folder / graph.file, folder / file, scheme=scheme, calibration=feeds[graph.name]
             )
             forms.append((replace(graph, file=file, precision=INT8), scheme))
-        ms = _timed(folder, forms, feeds[graph.name], engines=engines, num_threads=num_threads)
+        ms = _timed(
+            folder,
+            forms,
+            feeds[graph.name],
+            engines=engines,
+            num_threads=num_threads,
+            budget_s=budget_s,
+        )
         found[graph.name] = [
             Variant(form, scheme, (folder / form.file).stat().st_size, ms[form.file])
             for form, scheme in forms
@@ -103,6 +109,7 @@ def _timed(
     *,
     engines: Sequence[Engine],
     num_threads: int,
+    budget_s: float,
 ) -> dict[str, dict[Engine, float]]:
     """Returns file -> engine -> milliseconds; no engine where no training row has the modality."""
     if not feeds:
@@ -114,5 +121,5 @@ def _timed(
         for engine in engines:
             session = open_session(folder, form, engine=engine, num_threads=num_threads)
             calls[form.file, engine] = partial(session.run, one, wanted)
-    spent = interleaved_ms(calls, budget_s=_BUDGET_S * len(calls))
+    spent = interleaved_ms(calls, budget_s=budget_s * len(calls))
     return {form.file: {each: spent[form.file, each] for each in engines} for form, _ in forms}
