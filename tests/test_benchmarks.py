@@ -1,3 +1,4 @@
+import argparse
 import sys
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from ablation import (  # noqa: E402 - found by the line above
 )
 from ablation_arms import ARMS, QUESTIONS, Arm, choose_arms  # noqa: E402
 from ablation_tables import ArmRuns, question_table  # noqa: E402
+from cache import count_collisions, eviction_times_us, hit_times_us  # noqa: E402
 from measures import true_positive_rate  # noqa: E402
+from model_sizes import SIZES, size_config, size_plot  # noqa: E402
 from page_blocks import rewrite_blocks  # noqa: E402
 from pose_only import _recall_at_1  # noqa: E402
 from results_file import ResultsFile, flat_config, is_same_run  # noqa: E402
@@ -120,3 +123,26 @@ def test_differences_from_the_base_are_paired_by_seed():
     assert "| x | 2 | .700 ± .141<br>.600 … .800<br>**+.100** ± .000 |" in table
     assert "| *chance* |  | .100 |" in table
     assert "- failed: x, seed 2: broke" in table
+
+
+def test_the_textbooks_cache_takes_pictures_for_their_mirror_images_and_ours_none():
+    counts = count_collisions(20)
+    assert sum(each["textbook"] for each in counts.values()) > 10
+    assert not any(each["jointspace"] for each in counts.values())
+
+
+def test_both_caches_are_timed_on_every_case():
+    times = hit_times_us(calls=2, repeats=1) | eviction_times_us(50, calls=2, repeats=1)
+    assert len(times) == 6
+    assert all({"textbook", "jointspace"} == set(each) for each in times.values())
+
+
+def test_every_size_is_a_valid_configuration_of_one_budget_and_has_its_place_in_the_plot():
+    given = argparse.Namespace(config=DEMO, overrides=["data.image_px=48"], steps=7, seed=3)
+    configs = [size_config(size, given) for size in SIZES]
+    assert len({repr(config.model) for config in configs}) == len(SIZES) > 3
+    assert {(c.train, c.data, c.seed) for c in configs} == {(configs[0].train, configs[0].data, 3)}
+    assert configs[0].train.num_steps == 7
+    metrics = {"text->vision mAP": {"value": 0.5, "chance": 0.1}}
+    results = {size: {"cpu_ms": 1.0, "metrics": metrics} for size in SIZES}
+    assert size_plot(results).startswith(b"\x89PNG")

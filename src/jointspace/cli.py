@@ -35,6 +35,8 @@ COMMANDS = {
     "train": arguments.Train,
     "evaluate": arguments.Evaluate,
     "embed": arguments.Embed,
+    "export": arguments.Export,
+    "bench": arguments.Bench,
     "save": arguments.Save,
     "push": arguments.Push,
     "simulate": arguments.Simulate,
@@ -48,6 +50,8 @@ _Command = (
     | Annotated[arguments.Train, subcommand("train")]
     | Annotated[arguments.Evaluate, subcommand("evaluate")]
     | Annotated[arguments.Embed, subcommand("embed")]
+    | Annotated[arguments.Export, subcommand("export")]
+    | Annotated[arguments.Bench, subcommand("bench")]
     | Annotated[arguments.Save, subcommand("save")]
     | Annotated[arguments.Push, subcommand("push")]
     | Annotated[arguments.Simulate, subcommand("simulate")]
@@ -66,6 +70,8 @@ _EXTRA_OF = {
     "safetensors": "train",
     "mujoco": "sim",
     "av": "video",
+    "onnx": "export",
+    "onnxruntime": "export",
     "cyclonedds": "robot",
     "rosbags": "robot",
 }

@@ -38,6 +38,10 @@ class BundleError(JointspaceError):
     """A bundle is missing, incomplete, altered, of another version, or does not compute right."""
 
 
+class GateError(JointspaceError):
+    """A variant of a model that was asked for loses more retrieval than the gate lets pass."""
+
+
 class StorageError(JointspaceError):
     """A file could not be written whole; what was there before is untouched."""
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from jointspace.batch import ACTION, TEXT, VISION, Batch, Modality, ModalityInput, RowIds
-from jointspace.deploy.cache import CachedEmbedder, CacheStatistics, EmbeddingCache, content_keys
+from jointspace.deploy.cache import CacheStatistics, EmbeddingCache
+from jointspace.deploy.cache_embedder import CachedEmbedder
+from jointspace.deploy.cache_keys import content_keys
 from jointspace.embedder import Embedder
 from jointspace.errors import InputError
 

@@ -80,6 +80,52 @@ class Embed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export:
+    """Make a bundle that runs without torch: ONNX graphs, thresholds, and what int8 has lost."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Run folder of a training."""
+    out: Annotated[Path, arg(metavar="BUNDLE")]
+    """Folder to write; an earlier bundle there is replaced."""
+    data: Annotated[Path | None, arg(metavar="[NAME=]DATASET")] = None
+    """Folder of the data set, which calibrates and measures; the run's by default."""
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    """auto: of each graph what is fastest here and loses no retrieval; int8 fails if it does."""
+    static: Flag = False
+    """Also write graphs with fixed shapes, for TensorRT."""
+    threads: int = 1
+    """Threads that a graph may use while it is timed."""
+    candidates: int = 400
+    """Windows of the test split that are measured, drawn at random."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure latency and memory on this machine, from a camera's frame to a match decision."""
+
+    model: Annotated[Positional[Path], arg(metavar="RUN|BUNDLE")]
+    """A bundle, or a run folder, which is exported in float32 for the occasion."""
+    run: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Run folder that the bundle was exported from, to measure its torch model beside it."""
+    robot: str = ""
+    """Which robot, in a run of several."""
+    batch: tuple[int, ...] = (1, 32)
+    """Rows at a time."""
+    threads: tuple[int, ...] = (1, 2)
+    """Threads that a call may use."""
+    seconds: float = 1.0
+    """About how long each stage is measured; the whole way four times as long."""
+    compile: bool = True
+    """Measure torch.compile beside eager torch; compiling takes minutes."""
+    plot: Annotated[Path | None, arg(metavar="FILE")] = None
+    """PNG file to draw."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Save:
     """Take the trained space out of a run folder: weights, preprocessing and a model card."""
 
@@ -213,4 +259,17 @@ class RobotRun:
         return tuple(each for group in self.remap for each in group)
 
 
-Arguments = Inspect | Train | Evaluate | Embed | Save | Push | Simulate | Rollout | Demo | RobotRun
+Arguments = (
+    Inspect
+    | Train
+    | Evaluate
+    | Embed
+    | Export
+    | Bench
+    | Save
+    | Push
+    | Simulate
+    | Rollout
+    | Demo
+    | RobotRun
+)

@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rich.console import Group
 
 from jointspace.commands.arguments import Evaluate
 from jointspace.commands.evaluation_tables import accuracy_lines, core_table
 from jointspace.commands.opened_run import OpenedRun, open_run
-from jointspace.data.samples import SampleSet
 from jointspace.data.splits import Splits, split_rule
-from jointspace.data.windows import num_short_episodes
 from jointspace.errors import InputError, did_you_mean
 from jointspace.evaluation.ceiling import Revealed, read_revealed
 from jointspace.evaluation.contact_sheet import ShownQuery, retrieve_examples
@@ -20,9 +17,10 @@ from jointspace.evaluation.embedding import embed_samples
 from jointspace.evaluation.factors import GoalFactors, goal_factors
 from jointspace.evaluation.metrics_json import metrics_payload
 from jointspace.evaluation.report import ReportFiles, write_report
-from jointspace.evaluation.scales import EPISODES, WINDOWS
+from jointspace.evaluation.scales import EPISODES
 from jointspace.evaluation.scene import embed_alternatives
 from jointspace.evaluation.split_report import SplitReport, measure_split
+from jointspace.evaluation.split_samples import split_samples
 from jointspace.models.run_folder import LOG_FILE
 from jointspace.progress import progress_bar
 
@@ -30,7 +28,6 @@ ALL_SPLITS = "all"
 """Stands for every split that is held out for evaluation."""
 
 _FITTED = ("train", "validation")
-_CANDIDATES_SEED = 0
 _HOLDS_OUT = {
     "train": "nothing: the model was trained on these episodes",
     "validation": "the episodes, though they decided when the training stopped",
@@ -163,7 +160,14 @@ def _measured(
     revealed: Revealed | None,
 ) -> SplitReport:
     embeddings = {}
-    for scale, samples in _samples(opened, positions, candidates=candidates).items():
+    samples_of = split_samples(
+        opened.dataset,
+        opened.seen,
+        opened.preprocessor,
+        episodes=positions,
+        candidates=candidates,
+    )
+    for scale, samples in samples_of.items():
         with progress_bar(f"embedding {scale} of {name}") as report:
             embeddings[scale] = embed_samples(opened.embedder, samples, progress=report)
     alternatives = embed_alternatives(
@@ -181,35 +185,6 @@ def _measured(
         alternatives=alternatives,
         revealed=revealed,
     )
-
-
-def _samples(
-    opened: OpenedRun, positions: Sequence[int], *, candidates: int | None
-) -> dict[str, SampleSet]:
-    """The split's rows at both scales; without windows where all episodes are too short."""
-    dataset, seen, preprocessor = opened.dataset, opened.seen, opened.preprocessor
-    num_short = num_short_episodes(
-        [episode.num_frames for episode in dataset.episodes],
-        fps=dataset.info.fps,
-        window_s=preprocessor.window_s,
-        episodes=positions,
-    )
-    samples = {}
-    if num_short < len(positions):
-        windows = SampleSet.of_windows(dataset, seen, preprocessor, episodes=positions)
-        if candidates is not None and len(windows) > candidates:
-            generator = np.random.default_rng(_CANDIDATES_SEED)
-            kept = np.sort(generator.choice(len(windows), candidates, replace=False))
-            windows = SampleSet(
-                dataset,
-                seen,
-                preprocessor,
-                [windows.windows[row] for row in kept],
-                clip_frames=preprocessor.window_frames,
-            )
-        samples[WINDOWS] = windows
-    samples[EPISODES] = SampleSet.of_episodes(dataset, seen, preprocessor, episodes=positions)
-    return samples
 
 
 def _examples(opened: OpenedRun, split: SplitReport) -> tuple[ShownQuery, ...]:

@@ -50,6 +50,10 @@ class TextEncoding(Protocol):
         """
         ...
 
+    def normalise(self, text: str) -> str:
+        """Returns a text that is the same for texts only if their ids are the same."""
+        ...
+
     def replacements(self, token: int) -> tuple[tuple[int, ...], ...]:
         """Lists the runs of ids that word dropout may put in the place of an id; may be empty."""
         ...
@@ -144,6 +148,10 @@ class Tokenizer:
             Ids, and True where an id is real. Every text has at least `<bos>`.
         """
         return _pad([self._cached(text) for text in texts])
+
+    def normalise(self, text: str) -> str:
+        """Returns the text in NFKC and lower case, its words a single blank apart."""
+        return " ".join(_normalised(text).split())
 
     def replacements(self, token: int) -> tuple[tuple[int, ...], ...]:
         """Lists what word dropout may put in the place of an id: `<unk>`, or the word spelled out.
@@ -271,6 +279,10 @@ class HubTokenizer:
         encoded = self._tokenizer.encode_batch(clean) if clean else []
         return _pad([tuple(each.ids) or empty for each in encoded])
 
+    def normalise(self, text: str) -> str:
+        """Returns the text as it is: capitals and blanks may count, the definition decides that."""
+        return text
+
     def replacements(self, token: int) -> tuple[tuple[int, ...], ...]:
         """Lists what word dropout may put in the place of an id: the encoder's unknown token."""
         del token
@@ -321,8 +333,11 @@ def _download(source: str) -> Path:
 
 def _words(text: str) -> Iterable[str]:
     """Yields the normalised words one by one, so that a long text need not be read to its end."""
-    normalised = unicodedata.normalize("NFKC", text).lower()
-    return (match.group() for match in _WORD.finditer(normalised))
+    return (match.group() for match in _WORD.finditer(_normalised(text)))
+
+
+def _normalised(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).lower()
 
 
 def _pad(

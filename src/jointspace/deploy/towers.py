@@ -1,6 +1,6 @@
 """The graphs of a bundle at work: which graph feeds which, and rows out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,8 @@ class Towers:
         engine: what runs them.
         num_threads: that a call may use.
         providers: of ONNX Runtime; None means the processor.
+        open_graph: opens each graph in a way of its own, as an exporter does that watches what
+            graphs are given; None opens them with the engine.
 
     Raises:
         BundleError: a graph cannot be loaded, is not there, or takes what no other one returns.
@@ -66,6 +68,7 @@ class Towers:
         engine: Engine,
         num_threads: int = 1,
         providers: Sequence[str] | None = None,
+        open_graph: Callable[[Path, Graph], GraphSession] | None = None,
     ) -> None:
         self._preprocessor = preprocessor
         self._graphs = {g.name: g for g in graphs if not g.is_static and g.name != IMAGE_GRAPH}
@@ -77,6 +80,8 @@ class Towers:
             name: open_session(
                 folder, graph, engine=engine, num_threads=num_threads, providers=providers
             )
+            if open_graph is None
+            else open_graph(folder, graph)
             for name, graph in self._graphs.items()
         }
 

@@ -265,8 +265,11 @@ def _add_to_each(
     """Adds one grid to those of all pictures.
 
     As rows of a matrix, since torch takes several times longer to sum the gradient over the
-    pictures when four axes lie in channels-last order.
+    pictures when four axes lie in channels-last order. Without gradients, and in exported graphs,
+    that would only move memory: the sum is the same bit by bit.
     """
+    if not torch.is_grad_enabled():
+        return grids + one
     channels, height, width = grids.shape[1:]
     rows = grids.permute(0, 2, 3, 1).flatten(1) + one.permute(0, 2, 3, 1).flatten(1)
     return rows.view(-1, height, width, channels).permute(0, 3, 1, 2)

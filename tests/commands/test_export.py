@@ -1,0 +1,129 @@
+"""A trained run becomes a bundle: slow, since it trains and exports in earnest."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from jointspace import cli
+from jointspace.batch import ACTION, TEXT, VISION
+from jointspace.commands import export
+from jointspace.commands.arguments import Export
+from jointspace.commands.opened_run import open_run
+from jointspace.deploy.runtime import BundleEmbedder
+from jointspace.errors import InputError, RunFolderError
+from jointspace.evaluation.embedding import embed_samples
+from jointspace.evaluation.split_samples import split_samples
+from jointspace.export import write
+from jointspace.export.gate import direction_scores
+from tests.commands.test_pipeline import TINY
+from tests.factories import write_lerobot
+
+TRAINED = (
+    *TINY,
+    "train.num_steps=60",
+    "train.warmup_steps=5",
+    "train.evaluate_every=60",
+    "train.batch_size=16",
+    "train.learning_rate=0.01",
+    "model.fusion=none",
+    "model.sensors=[]",
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "set"
+    write_lerobot(folder, num_episodes=48, num_frames=24, image_px=(16, 16), state_dim=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_folder(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = folder.with_name("empty.toml")
+    config.write_text("", encoding="utf-8")
+    words = ["train", str(config), "--data", str(data), "--out", str(folder), "--set", *TRAINED]
+    assert cli.main(words) == 0
+    return folder
+
+
+def test_a_run_becomes_a_bundle_that_embeds_as_was_measured(run_folder, data, tmp_path, capsys):
+    words = ["export", run_folder, "--out", tmp_path / "bundle", "--precision", "int8", "--json"]
+    assert cli.main([str(word) for word in words]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {each["precision"] for each in told["graphs"]} == {"int8"}
+    files = [path for path in (tmp_path / "bundle").rglob("*") if path.is_file()]
+    assert told["bytes"] == sum(path.stat().st_size for path in files)
+    assert all(".static" not in path.name and ".dynamic" not in path.name for path in files)
+
+    embedder = BundleEmbedder.load(tmp_path / "bundle")
+    assert set(embedder.modalities) == {VISION, TEXT, ACTION}
+    assert set(embedder.manifest.retrieval) == set(told["retrieval"])
+    opened = open_run(run_folder, data=data)
+    samples = split_samples(
+        opened.dataset, opened.store, embedder.preprocessor, episodes=opened.splits.test
+    )
+    measured = direction_scores({s: embed_samples(embedder, each) for s, each in samples.items()})
+    for direction, scores in measured.items():
+        shipped = told["retrieval"][str(direction)]["shipped"]
+        assert shipped["recall_at_1"] == pytest.approx(scores.recall_at_1)
+        assert shipped["ndcg_at_10"] == pytest.approx(scores.ndcg_at_10)
+        fp32 = told["retrieval"][str(direction)]["fp32"]
+        assert fp32["recall_at_1"] - shipped["recall_at_1"] <= 0.01 + 1e-9
+
+
+def test_a_broken_calibration_is_refused_by_name(run_folder, tmp_path, capsys, monkeypatch):
+    real = write.record_feeds
+
+    def broken(*arguments):
+        """Noise in a tiny range where pictures should be."""
+        rng = np.random.default_rng(0)
+        feeds = real(*arguments)
+        noise = [
+            {"images": rng.uniform(0, 0.01, each["images"].shape).astype(np.float32)}
+            for each in feeds["vision_frame"]
+        ]
+        return {**feeds, "vision_frame": noise}
+
+    monkeypatch.setattr(write, "record_feeds", broken)
+    words = ["export", str(run_folder), "--out", str(tmp_path / "bundle"), "--precision", "int8"]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert "the gate refuses --precision int8: int8 vision_frame: " in said
+    assert "vision->text R@1 1.00 -> " in said
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_graphs_with_fixed_shapes_are_asked_for_and_stay_float32(run_folder, tmp_path):
+    found = export.run(Export(run=run_folder, out=tmp_path / "bundle", static=True))
+    graphs = {graph.name: graph for graph in found.bundle.manifest.graphs}
+    assert graphs["static/vision"].precision == "fp32"
+    assert (tmp_path / "bundle" / graphs["static/vision"].file).is_file()
+    parts = found.render().renderables
+    assert any("parity: float32 graphs differ" in str(part) for part in parts)
+    assert str(parts[-1]).startswith("bundle: ")
+    card = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert "| vision -> text |" in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threads": 0}, "--threads must be at least 1, got 0"),
+        ({"candidates": 1}, "--candidates must be at least 2, got 1"),
+    ],
+)
+def test_numbers_that_are_too_small_are_refused(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        export.run(Export(run=tmp_path, out=tmp_path / "bundle", **changes))
+
+
+def test_a_run_of_several_robots_needs_one_of_them_named(tmp_path, monkeypatch):
+    data = tuple(SimpleNamespace(path=tmp_path / name) for name in ("arm", "rover"))
+    monkeypatch.setattr(export, "load_run", lambda folder: SimpleNamespace(data=data))
+    with pytest.raises(RunFolderError, match=r"a bundle is of one robot; choose one with --data"):
+        export.run(Export(run=tmp_path, out=tmp_path / "bundle"))
