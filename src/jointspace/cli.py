@@ -71,7 +71,7 @@ _EXTRA_OF = {
     "mujoco": "sim",
     "av": "video",
     "onnx": "export",
-    "onnxruntime": "export",
+    "onnxruntime": "deploy",
     "cyclonedds": "robot",
     "rosbags": "robot",
 }
