@@ -12,6 +12,10 @@ from jointspace.encoders.layers import TowerFeatures, check_channels, hide
 from jointspace.errors import InputError
 
 
+_BEHIND_ALL = 2**32
+"""More than any row has steps."""
+
+
 class CommandEncoder(nn.Module):
     """Reads one continuous command: the first valid step of a row, which is the one at its start.
 
@@ -122,8 +126,9 @@ class ActionSequenceEncoder(nn.Module):
         """
         ids = _action_ids(inputs, num_actions=self.num_actions, tower="sequence tower")
         # The network runs forward, so what stands behind the last valid step cannot reach it;
-        # gaps are closed.
-        order = torch.argsort(~inputs.valid, dim=1, stable=True)
+        # gaps are closed. By numbers of which no two are equal: ONNX has no stable sort.
+        place = torch.arange(ids.shape[1], device=ids.device)
+        order = torch.argsort(place + _BEHIND_ALL * ~inputs.valid, dim=1)
         valid = inputs.valid.gather(1, order)
         ids = (ids.gather(1, order) + 1).masked_fill(~valid, 0)
         states, _ = self.recurrent(self.actions(ids))

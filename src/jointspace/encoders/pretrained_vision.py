@@ -118,7 +118,16 @@ class PretrainedFrameEncoder(nn.Module):
                 f"vision tower: got features, but trainable is '{self.backbone.trainable}'; "
                 "wanted pictures, since features are those of a frozen network"
             )
-        features = pictures if given else self.features(pictures)
+        return self._adapt(pictures if given else self.features(pictures))
+
+    def read_pixels(
+        self, pixels: Float[Tensor, "picture 3 height width"]
+    ) -> Float[Tensor, "picture width_out"]:
+        """Returns what `forward` returns of the same pictures, which are numbers from 0 to 255."""
+        mean, deviation = (each[:, None, None] for each in (self.mean, self.deviation))
+        return self._adapt(self.backbone((pixels - mean) / deviation))
+
+    def _adapt(self, features: Tensor) -> Tensor:
         features = self.norm(features.to(self.norm.weight.dtype))
         hidden = self.summary(features[:, 0])
         if self.reduce is not None and self.flatten is not None:

@@ -95,9 +95,9 @@ def export_graphs(
         StorageError: a file cannot be written.
     """
     parts = model_parts(model, preprocessor, fused=fused)
-    graphs = [_export(part, folder) for part in parts]
+    graphs = [export_part(part, folder) for part in parts]
     if static:
-        graphs += [_export(_static(part), folder) for part in parts]
+        graphs += [export_part(static_part(part), folder) for part in parts]
     return tuple(graphs)
 
 
@@ -127,6 +127,44 @@ def model_parts(
     for name, members in queries.items():
         parts.append(_fusion(model, name, [towers[member] for member in members], reads))
     return tuple(parts)
+
+
+def static_part(part: Part) -> Part:
+    """Returns the part with all shapes fixed, under its own name."""
+
+    def settle(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        return tuple(
+            replace(spec, shape=tuple(part.fixed.get(str(axis), axis) for axis in spec.shape))
+            for spec in specs
+        )
+
+    name = f"{STATIC}{part.name}"
+    return replace(part, name=name, inputs=settle(part.inputs), outputs=settle(part.outputs))
+
+
+def export_part(part: Part, folder: Path) -> Graph:
+    """Writes one part as a graph; see `export_graphs`.
+
+    Args:
+        part: from `model_parts`.
+        folder: of the bundle.
+
+    Returns:
+        The graph.
+
+    Raises:
+        ExportError: torch's exporter cannot write it.
+        MissingExtraError: a package of the extra `export` is not installed.
+        StorageError: the file cannot be written.
+    """
+    file = graph_file(part.name)
+    # Every axis has a size of its own, so that none is taken for another.
+    free = dict.fromkeys(
+        axis for spec in part.inputs for axis in spec.shape if isinstance(axis, str)
+    )
+    sizes = {axis: _TRACED.get(axis, 7 + place) for place, axis in enumerate(free)}
+    write_onnx(part.module, folder / file, inputs=part.inputs, outputs=part.outputs, sizes=sizes)
+    return Graph(part.name, part.modality, file, PRECISION, part.inputs, part.outputs)
 
 
 def _vision(model: JointModel, preprocessor: Preprocessor, reads: FusionReads) -> list[Part]:
@@ -232,28 +270,6 @@ def _run(
     with torch.inference_mode():
         outputs: tuple[Tensor, ...] = module(*example_inputs(inputs, sizes=sizes))
     return outputs
-
-
-def _static(part: Part) -> Part:
-    def settle(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-        return tuple(
-            replace(spec, shape=tuple(part.fixed.get(str(axis), axis) for axis in spec.shape))
-            for spec in specs
-        )
-
-    name = f"{STATIC}{part.name}"
-    return replace(part, name=name, inputs=settle(part.inputs), outputs=settle(part.outputs))
-
-
-def _export(part: Part, folder: Path) -> Graph:
-    file = graph_file(part.name)
-    # Every axis has a size of its own, so that none is taken for another.
-    free = dict.fromkeys(
-        axis for spec in part.inputs for axis in spec.shape if isinstance(axis, str)
-    )
-    sizes = {axis: _TRACED.get(axis, 7 + place) for place, axis in enumerate(free)}
-    write_onnx(part.module, folder / file, inputs=part.inputs, outputs=part.outputs, sizes=sizes)
-    return Graph(part.name, part.modality, file, PRECISION, part.inputs, part.outputs)
 
 
 def _float(name: str, *shape: int | str) -> TensorSpec:

@@ -1,5 +1,6 @@
 """The parts of a joint model as they are exported: plain tensors in, plain tensors out."""
 
+import copy
 from typing import Any, Literal
 
 import torch
@@ -8,7 +9,9 @@ from torch import Tensor, nn
 
 from jointspace.batch import TEXT, VISION, Modality, ModalityInput
 from jointspace.data.normalise import Normaliser
+from jointspace.encoders.action import ActionSequenceEncoder
 from jointspace.encoders.layers import TowerFeatures, masked_mean
+from jointspace.export.recurrent import RecurrentOperator
 from jointspace.models.joint import JointModel
 
 FusionReads = Literal["nothing", "tokens", "pooled"]
@@ -116,6 +119,12 @@ class StepsModule(TowerModule):
         reads: FusionReads,
     ) -> None:
         super().__init__(model, modality, embodiment=embodiment, reads=reads)
+        if isinstance(self.tower, ActionSequenceEncoder):
+            self.tower = copy.copy(self.tower)
+            self.tower._modules = {
+                **self.tower._modules,
+                "recurrent": RecurrentOperator(self.tower.recurrent),
+            }
         self.normalised = normaliser is not None
         for name in ("centre", "scale", "low", "high") if normaliser is not None else ():
             self.register_buffer(name, torch.from_numpy(getattr(normaliser, name).copy()))

@@ -104,18 +104,21 @@ def _check_extra() -> None:
 @contextmanager
 def _tracing() -> Iterator[None]:
     """Lets torch trace, and keeps quiet what the exporter says of itself, and nothing else."""
-    chatter = logging.getLogger("torch.onnx")
-    level, checks_off = chatter.level, jaxtyping.config.jaxtyping_disable
+    chatter = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [each.level for each in chatter]
+    checks_off = jaxtyping.config.jaxtyping_disable
     with warnings.catch_warnings():
         for message in _TELLS_NOTHING:
             warnings.filterwarnings("ignore", message=message)
-        chatter.setLevel(logging.ERROR)
+        for logger in chatter:
+            logger.setLevel(logging.ERROR)
         # Where shapes are checked at run time, as tests do, a check would fix what shall be free.
         jaxtyping.config.update("jaxtyping_disable", True)  # noqa: FBT003 -- of jaxtyping
         try:
             yield
         finally:
-            chatter.setLevel(level)
+            for logger, level in zip(chatter, levels, strict=True):
+                logger.setLevel(level)
             jaxtyping.config.update("jaxtyping_disable", checks_off)
 
 

@@ -141,7 +141,8 @@ def check_parity(
 
 def _steps(preprocessor: Preprocessor, graphs: Sequence[Graph], time: int) -> dict[Modality, int]:
     """Returns the length of the time axis of every modality that has a graph."""
-    steps = {}
+    pictures = any(graph.modality == VISION for graph in graphs)
+    steps = {VISION: max(time, 1)} if pictures else {}
     for graph in graphs:
         if graph.name.removeprefix(STATIC) == graph.modality:
             axis = graph.inputs[0].shape[1]
