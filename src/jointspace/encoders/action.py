@@ -11,7 +11,6 @@ from jointspace.encoders.embodiments import Sizes, kept_sizes, own_module, per_e
 from jointspace.encoders.layers import TowerFeatures, check_channels, hide
 from jointspace.errors import InputError
 
-
 _BEHIND_ALL = 2**32
 """More than any row has steps."""
 

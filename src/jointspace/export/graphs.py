@@ -40,7 +40,7 @@ from jointspace.models.joint import JointModel, tower_width
 PRECISION = "fp32"
 """Of what is exported; other precisions are made of it."""
 
-_TRACED = {"batch": 3, "picture": 3, "time": 5}
+_TRACED = {"batch": 4, "picture": 4, "time": 3}
 """Sizes of the free axes while tracing. None is 1, which torch would take for fixed."""
 
 
