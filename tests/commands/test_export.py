@@ -55,7 +55,7 @@ def run_folder(data, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_run_becomes_a_bundle_that_embeds_as_was_measured(run_folder, data, tmp_path, capsys):
     words = ["export", run_folder, "--out", tmp_path / "bundle", "--static", "--json"]
     assert cli.main([str(word) for word in words]) == 0
@@ -84,20 +84,20 @@ def test_a_run_becomes_a_bundle_that_embeds_as_was_measured(run_folder, data, tm
         assert after["ndcg_at_10"] == pytest.approx(scores.ndcg_at_10)
         assert before["recall_at_1"] - after["recall_at_1"] <= 0.01 + 1e-9
     card = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
-    assert "| vision -> text | 19 episodes | 1.00 | 1.00 | 1.00 | 1.00 |" in card
+    assert "| vision -> text | episodes | 19 | 1.00 | 1.00 | 1.00 | 1.00 |" in card
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_broken_calibration_is_refused_by_name(run_folder, tmp_path, capsys, monkeypatch):
     real = write.record_feeds
 
     def broken(*arguments):
-        """Noise in a tiny range where pictures should be."""
+        """Noise in a tiny range around grey where pictures should be."""
         rng = np.random.default_rng(0)
         feeds = real(*arguments)
         noise = [
-            {"images": rng.uniform(0, 0.01, each["images"].shape).astype(np.float32)}
+            {"images": rng.uniform(115, 115.01, each["images"].shape).astype(np.float32)}
             for each in feeds["vision_frame"]
         ]
         return {**feeds, "vision_frame": noise}
