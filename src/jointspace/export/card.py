@@ -92,11 +92,11 @@ def _retrieval(choice: Choice) -> Iterator[str]:
     rows = []
     for direction, before in choice.reference.items():
         after = shipped[direction]
-        cells = [f"{direction.query} -> {direction.target}", f"{before.num_queries} {before.scale}"]
+        cells = [f"{direction.query} -> {direction.target}", before.scale, str(before.num_queries)]
         cells += [short(each.ndcg_at_10) for each in (before, after)]
         cells += [short(each.recall_at_1) for each in (before, after)]
         rows.append(cells)
-    yield _table(("direction", "rows", "nDCG@10", "shipped", "R@1", "shipped"), rows)
+    yield _table(("direction", "rows", "queries", "nDCG@10", "shipped", "R@1", "shipped"), rows)
     if choice.refusals:
         yield f"Refused: {'; '.join(choice.refusals)}."
 

@@ -199,12 +199,13 @@ def scores_table(reference: Scores, shipped: Scores) -> Table:
         for column in ("float32", "shipped", "change"):
             table.add_column(f"{metric}\n{column}", justify="right")
     table.add_column("queries", justify="right")
+    table.add_column("rows")
     for direction, before in reference.items():
         cells = []
         for name in _METRICS.values():
             a, b = getattr(before, name), getattr(shipped[direction], name)
             cells += [short(a), short(b), f"{b - a:+.3f}"]
-        table.add_row(direction_name(direction), *cells, f"{before.num_queries} {before.scale}")
+        table.add_row(direction_name(direction), *cells, str(before.num_queries), before.scale)
     return table
 
 
