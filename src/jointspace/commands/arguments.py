@@ -137,6 +137,8 @@ class Simulate:
     """Share of the episodes whose expert's hand shakes; some of them fail, and are labelled so."""
     renderer: Literal["ray", "gl"] = "ray"
     """ray needs nothing but a processor; gl an OpenGL library."""
+    bag: Annotated[tuple[Path, ...] | None, arg(metavar="[DIR]")] = None
+    """Write the episodes as ROS 2 bags too (rosbag2 MCAP), a folder each: into OUT/bags, or DIR."""
     json: Flag = False
     """Print one JSON object on standard output."""
 
