@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
+from jointspace.data.frames import decode_span
+from jointspace.data.open import open_dataset
 from jointspace.data.rosbag_episode import camera_topic
 from jointspace.errors import InputError
 from jointspace.sim.bags import simulate_bags
+from jointspace.sim.dataset import simulate_dataset
 from jointspace.sim.environment import TabletopEnv
 from jointspace.sim.episodes import simulate_episode
 from jointspace.sim.plan import SimulationPlan
@@ -62,3 +65,25 @@ def test_bags_that_are_there_are_kept_and_others_refused(made):
         simulate_bags(made.path, SimulationPlan(num_episodes=20, seed=4))
     with pytest.raises(InputError, match="workers: got 0"):
         simulate_bags(made.path, PLAN, num_workers=0)
+
+
+@pytest.mark.slow
+def test_bags_and_data_set_of_one_simulation_read_alike(made, tmp_path):
+    bags = open_dataset(made.path)
+    videos = open_dataset(simulate_dataset(tmp_path / "videos", PLAN).path)
+    assert not bags.findings
+    assert (bags.instructions, bags.goals) == (videos.instructions, videos.goals)
+    for name in ("robot_type", "fps", "cameras", "action_names", "state_names", "sensors"):
+        assert getattr(bags.info, name) == getattr(videos.info, name)
+    for a, b in zip(bags.episodes, videos.episodes, strict=True):
+        np.testing.assert_array_equal(a.action, b.action)
+        np.testing.assert_array_equal(a.state, b.state)
+        for name in ("index", "instruction", "goal", "success", "split", "other_instructions"):
+            assert getattr(a, name) == getattr(b, name)
+        assert {k: v for k, v in a.factors.items() if v} == {
+            k: v for k, v in b.factors.items() if v
+        }
+    camera = "observation.images.front"
+    pair = [decode_span(each.episodes[7].videos[camera]) for each in (bags, videos)]
+    for lossless, encoded in zip(*pair, strict=True):
+        assert np.abs(lossless.astype(int) - encoded).mean() < 6

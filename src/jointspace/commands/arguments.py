@@ -14,7 +14,7 @@ class Inspect:
     """Tell what is in a robot data set, and what is wrong with it."""
 
     dataset: Annotated[Positional[Path], arg(metavar="DATASET")]
-    """Folder of the data set (LeRobot v2.0, v2.1 or v3.0)."""
+    """Folder of the data set (LeRobot v2.0, v2.1 or v3.0), ROS 2 bag, or folder of bags."""
     videos: bool = True
     """Decode every video, to find the broken and the black ones."""
     json: Flag = False
