@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.robot.dds.domains import free_domain
+
 SAMPLES_VARIABLE = "JOINTSPACE_SAMPLES"
 
 # Read when torch is first imported, also by processes that tests start. Tiny tensors gain nothing
@@ -30,3 +32,9 @@ def samples_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no sample data sets at {folder}; set {SAMPLES_VARIABLE} to their folder")
     return folder
+
+
+@pytest.fixture
+def domain_id() -> int:
+    """A DDS domain that nobody on this machine uses."""
+    return free_domain()

@@ -74,7 +74,8 @@ def test_every_command_has_a_module_with_a_run_function():
         "import importlib\n"
         "from jointspace.cli import COMMANDS\n"
         "for name in COMMANDS:\n"
-        "    assert callable(importlib.import_module(f'jointspace.commands.{name}').run)\n"
+        "    module = 'jointspace.commands.' + name.replace(' ', '_')\n"
+        "    assert callable(importlib.import_module(module).run)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
 
@@ -188,11 +189,17 @@ def test_debugging_shows_the_traceback_before_the_line(command, capsys, monkeypa
         (
             [],
             (
-                "which command? Known: demo, embed, evaluate, inspect, push, rollout, save, "
-                "simulate, train. See jointspace --help"
+                "which command? Known: demo, embed, evaluate, inspect, push, robot run, rollout, "
+                "save, simulate, train. See jointspace --help"
             ),
         ),
         (["evalute", "x"], "unknown command 'evalute'. Did you mean 'evaluate'?"),
+        (["robot"], "which command? Known: robot run. See jointspace --help"),
+        (["robot", "rum", "x"], "unknown command 'robot rum'. Did you mean 'robot run'?"),
+        (
+            ["robot", "run"],
+            "Missing from jointspace robot run: BUNDLE. See jointspace robot run --help",
+        ),
         (["inspect"], "Missing from jointspace inspect: DATASET. See jointspace inspect --help"),
         (
             ["train", "a", "--data", "b", "--out", "c", "--resum"],
@@ -213,6 +220,22 @@ def test_debugging_shows_the_traceback_before_the_line(command, capsys, monkeypa
 def test_words_that_cannot_be_parsed_are_one_line_and_exit_code_2(words, message, capsys):
     assert cli.main(words) == 2
     assert one_line(capsys.readouterr()) == f"jointspace: error: {message}"
+
+
+def test_a_command_of_two_words_has_its_own_help_and_module(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["robot", "run", "--help"])
+    assert "usage: jointspace robot run" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["robot", "--help"])
+    assert "robot run" in capsys.readouterr().out
+    seen = []
+    command.run = lambda parsed: seen.append(parsed) or StandIn()
+    words = ["robot", "run", "bundle", "--remap", "a:=b", "c:=d", "--set", "decoder=velocity"]
+    assert cli.main(words) == 0
+    assert isinstance(seen[0], arguments.RobotRun)
+    assert seen[0].remappings == ("a:=b", "c:=d")
+    assert seen[0].overrides == ("decoder=velocity",)
 
 
 def test_overrides_add_up_in_both_spellings(command):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jointspace.batch import ModalityInput
-from jointspace.data.frames import resize_frame
+from jointspace.data.resize import resize_frame
 from jointspace.data.tokenizer import Tokenizer, tokenizer_from_json
 from jointspace.encoders.vision import VisionEncoder
 from jointspace.errors import InputError

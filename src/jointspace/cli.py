@@ -1,8 +1,8 @@
 """The command line: parses first, imports the command's module after; `--help` needs no torch.
 
-A command's module is found by name (`jointspace.commands.<name>`) and has one function `run`, which
-takes the parsed arguments and returns an `Outcome`. Nothing but the outcome is printed on standard
-output.
+A command's module is found by name (`jointspace.commands.<name>`; of two words, joined by `_`) and
+has one function `run`, which takes the parsed arguments and returns an `Outcome`. Nothing but the
+outcome is printed on standard output.
 """
 
 import contextlib
@@ -40,6 +40,7 @@ COMMANDS = {
     "simulate": arguments.Simulate,
     "rollout": arguments.Rollout,
     "demo": arguments.Demo,
+    "robot run": arguments.RobotRun,
 }
 
 _Command = (
@@ -52,6 +53,7 @@ _Command = (
     | Annotated[arguments.Simulate, subcommand("simulate")]
     | Annotated[arguments.Rollout, subcommand("rollout")]
     | Annotated[arguments.Demo, subcommand("demo")]
+    | Annotated[arguments.RobotRun, subcommand("robot run")]
 )
 
 _DESCRIPTION = "One embedding space for what a robot sees, what it is told and what it does."
@@ -59,7 +61,14 @@ _DESCRIPTION = "One embedding space for what a robot sees, what it is told and w
 _PIPED_WIDTH = 200
 
 # Packages that commands import at once, and the extra that installs them.
-_EXTRA_OF = {"torch": "train", "safetensors": "train", "mujoco": "sim", "av": "video"}
+_EXTRA_OF = {
+    "torch": "train",
+    "safetensors": "train",
+    "mujoco": "sim",
+    "av": "video",
+    "cyclonedds": "robot",
+    "rosbags": "robot",
+}
 
 EXIT_USER_MISTAKE = 2
 
@@ -112,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(words: Sequence[str]) -> arguments.Arguments:
     """Turns words into the arguments of a command; help ends the process with exit code 0."""
+    words = _join_group(words)
     if not words:
         raise ConfigError(f"which command?{did_you_mean('', COMMANDS)} See jointspace --help")
     if not words[0].startswith("-") and words[0] not in COMMANDS:
@@ -125,6 +135,21 @@ def _parse(words: Sequence[str]) -> arguments.Arguments:
             raise
         command = f"jointspace {words[0]}" if words[0] in COMMANDS else "jointspace"
         raise ConfigError(f"{_unbox(printed.getvalue())}. See {command} --help") from None
+
+
+def _join_group(words: Sequence[str]) -> list[str]:
+    """Makes one word of the two that name a command of a group: `robot run`."""
+    group = [name for name in COMMANDS if words and name.startswith(f"{words[0]} ")]
+    if not group:
+        return list(words)
+    if len(words) == 1:
+        raise ConfigError(f"which command?{did_you_mean('', group)} See jointspace --help")
+    if words[1].startswith("-"):
+        return list(words[1:])
+    name = f"{words[0]} {words[1]}"
+    if name not in group:
+        raise ConfigError(f"unknown command '{name}'.{did_you_mean(name, group)}")
+    return [name, *words[2:]]
 
 
 # Frames are Unicode where standard output can show it, and blanks elsewhere.
@@ -151,7 +176,7 @@ def _run(parsed: arguments.Arguments) -> Outcome:
     name = next(name for name, kind in COMMANDS.items() if kind is type(parsed))
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            module = importlib.import_module(f"jointspace.commands.{name}")
+            module = importlib.import_module(f"jointspace.commands.{name.replace(' ', '_')}")
         except ModuleNotFoundError as error:
             if error.name in _EXTRA_OF:
                 raise MissingExtraError(error.name, _EXTRA_OF[error.name]) from error

@@ -34,6 +34,10 @@ class RunFolderError(JointspaceError):
     """A run folder is missing, incomplete, or was written by another version."""
 
 
+class BundleError(JointspaceError):
+    """A bundle is missing, incomplete, altered, of another version, or does not compute right."""
+
+
 class StorageError(JointspaceError):
     """A file could not be written whole; what was there before is untouched."""
 
@@ -42,12 +46,20 @@ class WorkerError(JointspaceError):
     """A process that did part of the work died; what is finished is kept."""
 
 
+class WireError(JointspaceError):
+    """The network cannot be used as it was set up, or brought a message that cannot be read."""
+
+
+class ExportError(JointspaceError):
+    """A model cannot be exported, or what was exported does not compute what the model does."""
+
+
 class MissingExtraError(JointspaceError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str, *, hint: str = "") -> None:
         super().__init__(
-            f"this feature needs the package '{package}': pip install 'jointspace[{extra}]'"
+            f"this feature needs the package '{package}': pip install 'jointspace[{extra}]'{hint}"
         )
 
 

@@ -181,4 +181,40 @@ class Demo:
     """Print one JSON object on standard output."""
 
 
-Arguments = Inspect | Train | Evaluate | Embed | Save | Push | Simulate | Rollout | Demo
+@dataclass(frozen=True, kw_only=True)
+class RobotRun:
+    """Drive a robot with a bundle over ROS 2's network; needs no ROS."""
+
+    bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")]
+    """Folder that `export` wrote."""
+    config: Annotated[Path | None, arg(metavar="FILE")] = None
+    """TOML file with topics, limits, timeouts and the decoder; see docs/how-to/robot-run.md."""
+    set: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="KEY=VALUE ...")] = ()
+    """Change keys of the configuration: --set decoder=velocity image_timeout_s=0.3."""
+    domain_id: int | None = None
+    """DDS domain; that of the configuration or of ROS_DOMAIN_ID by default."""
+    loopback: Flag = False
+    """Stay on this machine, without multicast; as ROS_LOCALHOST_ONLY=1 does."""
+    namespace: str = "/"
+    """Where the node and its relative topics are."""
+    name: str = "jointspace"
+    """Name of the node."""
+    remap: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="FROM:=TO ...")] = ()
+    """Rename topics: --remap camera/image_rect_color:=/front/image_raw."""
+    json: Flag = False
+    """Print one JSON object on standard output when it ends."""
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Every KEY=VALUE, in the order given."""
+        return tuple(each for group in self.set for each in group)
+
+    @property
+    def remappings(self) -> tuple[str, ...]:
+        """Every FROM:=TO, in the order given."""
+        return tuple(each for group in self.remap for each in group)
+
+
+Arguments = (
+    Inspect | Train | Evaluate | Embed | Save | Push | Simulate | Rollout | Demo | RobotRun
+)

@@ -90,7 +90,7 @@ def collate_frames(samples: Sequence[Sample], *, image_px: int, num_cameras: int
         if frames.shape[1:] != values.shape[2:]:
             raise InputError(
                 f"row {row}: pictures of shape {frames.shape[1:]} (camera height width 3), "
-                f"expected {values.shape[2:]}; resize them with data.frames.resize_frame"
+                f"expected {values.shape[2:]}; resize them with data.resize.resize_frame"
             )
         length = len(frames)
         values[row, :length] = frames

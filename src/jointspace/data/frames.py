@@ -1,7 +1,4 @@
-"""Pictures: one path from a frame to what the vision tower sees, and a store of decoded frames.
-
-Training, export, HTTP and the robot all resize with `resize_frame`: they see the same pixels.
-"""
+"""Decodes the pictures of a data set, and stores them resized."""
 
 import os
 import threading
@@ -13,47 +10,16 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from jointspace.data.decode import decode_images, decode_video
 from jointspace.data.frame_cache import cache_key, default_cache_dir, remove_stale, write_frames
+from jointspace.data.resize import resize_frame
 from jointspace.data.rosbag_pictures import decode_messages, messages_cache_key
 from jointspace.data.schema import Finding, FrameSpan, ImageSpan, MessageSpan, RobotDataset
 from jointspace.errors import DataError, InputError, did_you_mean
 
 BLACK = 16
 """A picture whose brightest value is not above this shows nothing."""
-
-
-def resize_frame(
-    frame: UInt8[np.ndarray, "height width 3"], *, image_px: int
-) -> UInt8[np.ndarray, "{image_px} {image_px} 3"]:
-    """Fits a frame into a square: aspect kept, centred, black bars on the short sides.
-
-    Args:
-        frame: RGB picture of any size.
-        image_px: side of the square.
-
-    Returns:
-        The square picture; equal pixels for equal input, whoever calls.
-
-    Raises:
-        InputError: `image_px` is below 1, or the frame has no pixels.
-    """
-    height, width = frame.shape[:2]
-    if image_px < 1 or not frame.size:
-        raise InputError(
-            f"resize_frame: cannot fit {height}x{width} pixels into {image_px}; expected at least 1"
-        )
-    scale = image_px / max(height, width)
-    new_height, new_width = (max(1, round(side * scale)) for side in (height, width))
-    resized = Image.fromarray(np.ascontiguousarray(frame)).resize(
-        (new_width, new_height), Image.Resampling.BILINEAR, reducing_gap=2.0
-    )
-    square = np.zeros((image_px, image_px, 3), dtype=np.uint8)
-    top, left = (image_px - new_height) // 2, (image_px - new_width) // 2
-    square[top : top + new_height, left : left + new_width] = np.asarray(resized)
-    return square
 
 
 def decode_span(span: FrameSpan) -> Iterator[UInt8[np.ndarray, "height width 3"]]:

@@ -216,7 +216,7 @@ class AttentionPool(nn.Module):
         self, tokens: Float[Tensor, "batch token width"], valid: Bool[Tensor, "batch token"]
     ) -> Float[Tensor, "batch width"]:
         """Returns one vector per row; zero for a row without a valid token."""
-        query = self.query.expand(len(tokens), 1, -1)
+        query = self.query.expand(tokens.shape[0], 1, -1)
         return self.attention(query, self.norm(tokens), valid).squeeze(1)
 
 

@@ -221,7 +221,7 @@ def _normalisation(source: str, *, local_files_only: bool) -> tuple[Tensor, Tens
     """Reads mean and deviation of bytes, and the picture size, from a network's files.
 
     The processor itself is not built: several need torchvision, and pictures are resized by
-    `jointspace.data.frames.resize_frame` alone.
+    `jointspace.data.resize.resize_frame` alone.
 
     Raises:
         InputError: there is no such file, or it names no normalisation.

@@ -122,7 +122,15 @@ class FrameEncoder(nn.Module):
         # Bytes lie as height, width, channel: seen as channels first, they are in torch's
         # channels-last order, in which its convolutions are fastest.
         pixels = pictures.permute(0, 3, 1, 2).to(self.stem.weight.dtype)
-        pixels = pixels.sub_(_PIXEL_MEAN).mul_(1 / _PIXEL_SCALE)
+        return self._read(pixels.sub_(_PIXEL_MEAN).mul_(1 / _PIXEL_SCALE))
+
+    def read_pixels(
+        self, pixels: Float[Tensor, "picture 3 height width"]
+    ) -> Float[Tensor, "picture width_out"]:
+        """Returns what `forward` returns of the same pictures, which are numbers from 0 to 255."""
+        return self._read((pixels - _PIXEL_MEAN) * (1 / _PIXEL_SCALE))
+
+    def _read(self, pixels: Tensor) -> Tensor:
         places = self.coordinate_stem(self.coordinates)
         grid = self.downsample(_add_to_each(self.stem(pixels), places))
         grid = grid + self.residual(grid)
@@ -218,12 +226,27 @@ class VisionEncoder(nn.Module):
                 f"{', '.join(map(str, wanted))}) with at most {most} cameras"
             )
         rows, num_times, num_cameras = shape[:3]
-        valid = inputs.valid.flatten(1)
         values = inputs.values
         if len(shape) == 5:
             # NaN in what is masked would reach the gradients of whatever reads it.
             values = values.masked_fill(~inputs.valid[..., None, None], 0.0)
         frames = self.frame(values.flatten(0, 2)).view(rows, num_times, num_cameras, -1)
+        return self.read_frames(frames, inputs)
+
+    def read_frames(
+        self, frames: Float[Tensor, "batch time camera width"], inputs: ModalityInput
+    ) -> TowerFeatures:
+        """Returns what `forward` returns of pictures that were read before.
+
+        Args:
+            frames: what the frame encoder made of them; masked ones may hold anything.
+            inputs: says which are real, when each was taken, and by which robot.
+
+        Raises:
+            InputError: the input has no times, or is from an unknown embodiment.
+        """
+        num_cameras = frames.shape[2]
+        valid = inputs.valid.flatten(1)
         codes = self.time_codes(step_times(inputs, tower="vision tower"), inputs.valid.any(2))
         cameras = own_module(self.camera, inputs).weight[:num_cameras]
         tokens = hide((frames + codes[:, :, None] + cameras).flatten(1, 2), valid)

@@ -117,17 +117,25 @@ class JointModel(nn.Module):
         )
         self.gates = PairGates(self.log_scales, dim=embed_dim) if gated else None
 
+    def tower(self, modality: Modality) -> nn.Module:
+        """Returns the tower of one modality.
+
+        Raises:
+            InputError: the model has no such modality.
+        """
+        if modality not in self.modalities:
+            raise InputError(
+                f"model: no modality '{modality}'.{did_you_mean(modality, self.modalities)}"
+            )
+        return self.towers[_key(modality)]
+
     def features(self, modality: Modality, batch: Batch) -> TowerFeatures:
         """Returns what the tower of one modality makes of a batch of tensors.
 
         Raises:
             InputError: the model has no such modality, or the batch lacks it or has another shape.
         """
-        if modality not in self.modalities:
-            raise InputError(
-                f"model: no modality '{modality}'.{did_you_mean(modality, self.modalities)}"
-            )
-        features: TowerFeatures = self.towers[_key(modality)](batch[modality])
+        features: TowerFeatures = self.tower(modality)(batch[modality])
         return features
 
     def project(
@@ -195,8 +203,6 @@ class JointModel(nn.Module):
             InputError: the model has no fusion, a modality is unknown or named twice, or the
                 features lack it.
         """
-        if self.fusion is None:
-            raise InputError("model: built without fusion; set model.fusion to fuse modalities")
         members: dict[Modality, TowerFeatures] = {}
         for modality in modalities:
             if modality not in features or modality in members:
@@ -208,9 +214,29 @@ class JointModel(nn.Module):
             if present is not None and modality in present:
                 each = each.keep(present[modality])
             members[modality] = each
-        rows = torch.stack([self.project(m, each) for m, each in members.items()])
+        return self.fuse_rows({m: self.project(m, each) for m, each in members.items()}, members)
+
+    def fuse_rows(
+        self,
+        rows: Mapping[Modality, Float[Tensor, "batch embed_dim"]],
+        members: Mapping[Modality, TowerFeatures],
+    ) -> Float[Tensor, "batch embed_dim"]:
+        """Embeds a fused query of modalities whose own rows are there already; see `fuse`.
+
+        Args:
+            rows: from `project`, of every member.
+            members: the features that the rows were made of.
+
+        Returns:
+            Unit rows; a row that lacks all of the modalities is zero.
+
+        Raises:
+            InputError: the model has no fusion, or it does not know a modality.
+        """
+        if self.fusion is None:
+            raise InputError("model: built without fusion; set model.fusion to fuse modalities")
         here = torch.stack([each.present for each in members.values()])
-        mean = rows.sum(0) / here.sum(0).clamp(min=1)[:, None]
+        mean = torch.stack(list(rows.values())).sum(0) / here.sum(0).clamp(min=1)[:, None]
         # At initialisation fusion adds about as much as the mean holds.
         return unit_rows(mean + self.fusion(members) * self.embed_dim**-0.5, here.any(0))
 

@@ -1,0 +1,166 @@
+"""From messages to the robot's mind: cameras, commands and joint states."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jointspace.errors import ConfigError, InputError, WireError
+from jointspace.robot.configuration import RobotConfig
+from jointspace.robot.core.images import CompressedPicture, Picture, RawPicture
+from jointspace.robot.core.runtime import Heard, RobotRuntime
+from jointspace.robot.dds.node import Node, Subscription
+from jointspace.robot.dds.qos import qos_profile
+from jointspace.robot.messages import joint_positions, time_ns
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BrokenPicture:
+    """A picture whose message could not even be read.
+
+    Attributes:
+        cause: what was wrong with it.
+    """
+
+    cause: str
+
+    def rgb(self) -> UInt8[np.ndarray, "height width 3"]:
+        """Has no pixels.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(self.cause)
+
+
+class Senses:
+    """Subscribes to what a robot sees, is told and measures, and hands it to its runtime.
+
+    Args:
+        node: on the wire.
+        runtime: the robot's mind.
+        on_stop: called right after the robot was told to stop.
+
+    Raises:
+        ConfigError: the topics do not fit the bundle's cameras, or a name cannot be.
+    """
+
+    def __init__(
+        self, node: Node, runtime: RobotRuntime, *, on_stop: Callable[[], object]
+    ) -> None:
+        self._runtime = runtime
+        self._on_stop = on_stop
+        config = runtime.config
+        self._compressed = config.image_transport == "compressed"
+        # First, so that a command never waits behind pictures.
+        commands = node.subscribe(
+            config.command_topic,
+            "std_msgs/msg/String",
+            qos_profile(config.command_qos),
+            on_message=self._hear,
+            on_broken=self._ignore,
+        )
+        self.subscriptions: dict[str, Subscription] = {"command_qos": commands}
+        for topic, camera in zip(config.image_topics, camera_names(runtime), strict=True):
+            self.subscriptions[f"image_qos of {camera}"] = self._watch(node, topic, camera)
+        if config.state_topic:
+            self.subscriptions["state_qos"] = node.subscribe(
+                config.state_topic,
+                "sensor_msgs/msg/JointState",
+                qos_profile(config.state_qos),
+                on_message=self._measure,
+                on_broken=self._ignore,
+            )
+
+    def counts(self) -> dict[str, str]:
+        """Returns how many publishers each topic has, as text."""
+        return {
+            f"publishers of {each.topic}": str(each.num_writers)
+            for each in self.subscriptions.values()
+        }
+
+    def refusals(self) -> dict[str, str]:
+        """Returns setting -> what it keeps out: publishers whose quality of service is less."""
+        return {
+            setting: (
+                f"{subscription.topic}: {subscription.num_refused} publishers offer less than "
+                f"{setting.split()[0]} asks for; set it to SENSOR_DATA"
+            )
+            for setting, subscription in self.subscriptions.items()
+            if subscription.num_refused
+        }
+
+    def _watch(self, node: Node, topic: str, camera: str) -> Subscription:
+        def see(picture: Picture, header: Any) -> None:
+            age_s = (time.time_ns() - time_ns(header.stamp)) / 1e9
+            self._runtime.on_image(
+                picture, now_s=time.monotonic(), age_s=age_s, camera=camera, source=header
+            )
+
+        def see_raw(message: Any) -> None:
+            picture = RawPicture(
+                data=message.data,
+                height_px=message.height,
+                width_px=message.width,
+                step=message.step,
+                encoding=message.encoding,
+                is_bigendian=bool(message.is_bigendian),
+            )
+            see(picture, message.header)
+
+        def see_compressed(message: Any) -> None:
+            see(CompressedPicture(message.data, format=message.format), message.header)
+
+        def see_broken(error: WireError) -> None:
+            picture = BrokenPicture(str(error))
+            self._runtime.on_image(picture, now_s=time.monotonic(), camera=camera)
+
+        kind = "CompressedImage" if self._compressed else "Image"
+        # One picture is kept: of several that wait, only the newest is of use.
+        return node.subscribe(
+            topic,
+            f"sensor_msgs/msg/{kind}",
+            qos_profile(self._runtime.config.image_qos, depth=1),
+            on_message=see_compressed if self._compressed else see_raw,
+            on_broken=see_broken,
+        )
+
+    def _hear(self, message: Any) -> None:
+        if self._runtime.on_command(message.data, now_s=time.monotonic()) is Heard.STOP:
+            self._on_stop()
+
+    def _measure(self, message: Any) -> None:
+        try:
+            values = joint_positions(message, self._runtime.config.state_names)
+        except InputError as error:
+            _LOG.warning("%s", error)
+        else:
+            self._runtime.on_state(values, now_s=time.monotonic())
+
+    def _ignore(self, error: WireError) -> None:
+        _LOG.warning("%s", error)
+
+
+def camera_names(runtime: RobotRuntime) -> tuple[str, ...]:
+    """Returns the camera that each image topic shows.
+
+    Args:
+        runtime: whose configuration names topics, and may name cameras.
+
+    Raises:
+        ConfigError: the bundle has other cameras, or other than one for each topic.
+    """
+    config: RobotConfig = runtime.config
+    names = config.cameras or runtime.cameras
+    if set(names) != set(runtime.cameras) or len(names) != len(config.image_topics):
+        raise ConfigError(
+            f"image_topics: got {len(config.image_topics)} topics for cameras {list(names)}, "
+            f"expected one for each camera of the bundle: {', '.join(runtime.cameras)}"
+        )
+    return names
