@@ -1,5 +1,6 @@
 """Pictures from the bytes of ROS messages, without OpenCV and without cv_bridge."""
 
+import array
 import io
 import sys
 
@@ -8,8 +9,8 @@ from jaxtyping import UInt8
 
 from jointspace.errors import InputError, did_you_mean
 
-Bytes = bytes | bytearray | memoryview | np.ndarray
-"""What message libraries hand out; a NumPy array must be uint8 and flat."""
+Bytes = bytes | bytearray | memoryview | array.array | np.ndarray  # type: ignore[type-arg]
+"""What message libraries hand out. (Arrays take no type argument at run time in Python 3.11.)"""
 
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 _NO_COLOUR = {
@@ -17,9 +18,7 @@ _NO_COLOUR = {
     "16UC1": "16-bit depth in millimetres",
     "32FC1": "depth in metres",
 }
-_MOST_PX = 1 << 14
-
-
+_MOST_PX = 1 << 13
 _COLOUR_MODES = frozenset(("1", "L", "LA", "P", "RGB", "RGBA", "CMYK"))
 
 
@@ -48,7 +47,7 @@ def image_from_bytes(
         as long as they are.
 
     Raises:
-        InputError: an encoding that is unknown or holds no colours, a size outside of 1 to 16384
+        InputError: an encoding that is unknown or holds no colours, a size outside of 1 to 8192
             pixels, a step shorter than a row, or fewer bytes than the rows need.
     """
     if encoding in _NO_COLOUR:
@@ -73,7 +72,7 @@ def image_from_bytes(
             f"image step: got {step}, expected at least {row_bytes} bytes for {width_px} pixels "
             f"of {encoding}"
         )
-    flat = np.frombuffer(data, dtype=np.uint8)
+    flat = np.frombuffer(data, dtype=np.uint8) if len(data) else np.zeros(0, dtype=np.uint8)
     needed = step * (height_px - 1) + row_bytes
     if flat.size < needed:
         raise InputError(
@@ -114,7 +113,10 @@ def image_from_file_bytes(
             pixels = None
             if mode in _COLOUR_MODES and max(size) <= _MOST_PX:
                 pixels = np.asarray(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (
+        *(UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning),
+        *(OSError, SyntaxError, ValueError),
+    ) as error:
         raise InputError(
             f"compressed image: {len(raw)} bytes of '{format_name}' are no whole JPEG or PNG: "
             f"{error}"

@@ -89,10 +89,14 @@ def find_roles(path: Path, bags: Sequence[Sequence[BagTopic]], mapping: BagMappi
     most = max(seen.values(), default=0)
     usual = {name: kind for (name, kind), count in sorted(seen.items()) if 2 * count >= most}
     action = mapping.action if mapping.action.topic else _action(path, usual, mapping)
-    state = mapping.state if mapping.state.topic else _state(usual, mapping, action.topic)
-    cameras = dict(mapping.cameras) or _cameras(usual)
+    state: NumbersTopic | None = mapping.state
+    if not mapping.state.topic:
+        taken = {action.topic, *(sensor.topic for sensor in mapping.sensors.values())}
+        topic = find_state({name: kind for name, kind in usual.items() if name not in taken})
+        state = NumbersTopic(topic=topic, fields=mapping.state.fields) if topic else None
+    cameras = dict(mapping.cameras) or find_cameras(usual)
     cameras = {_feature(name): topic for name, topic in cameras.items()}
-    instruction = mapping.instruction or _instruction(usual)
+    instruction = mapping.instruction or find_instruction(usual)
     clock = next(iter(cameras.values()), action.topic)
     if mapping.clock:
         named = [topic for name, topic in cameras.items() if mapping.clock in {name, _short(name)}]
@@ -168,16 +172,23 @@ def _action(path: Path, usual: Mapping[str, str], mapping: BagMapping) -> Number
     return NumbersTopic(topic=found[0], fields=mapping.action.fields)
 
 
-def _state(usual: Mapping[str, str], mapping: BagMapping, action: str) -> NumbersTopic | None:
-    taken = {action, *(sensor.topic for sensor in mapping.sensors.values())}
-    found = [n for n, kind in usual.items() if kind == JOINT_STATE and n not in taken]
+def find_state(usual: Mapping[str, str]) -> str:
+    """Finds the topic of the measured state, among topics with their types; empty if none."""
+    found = [name for name, kind in usual.items() if kind == JOINT_STATE]
     plain = [name for name in found if name.rsplit("/", 1)[-1] == "joint_states"]
     found = plain if len(found) > 1 else found
-    return NumbersTopic(topic=found[0], fields=mapping.state.fields) if len(found) == 1 else None
+    return found[0] if len(found) == 1 else ""
 
 
-def _cameras(usual: Mapping[str, str]) -> dict[str, str]:
-    """Name -> topic; of a camera's raw and compressed pictures the raw ones."""
+def find_cameras(usual: Mapping[str, str]) -> dict[str, str]:
+    """Finds the cameras among topics with their types.
+
+    Args:
+        usual: topic -> type.
+
+    Returns:
+        Name -> topic; of a camera's raw and compressed pictures the raw ones.
+    """
     cameras: dict[str, str] = {}
     for topic, kind in sorted(usual.items(), key=lambda each: (each[1] != IMAGE, each[0])):
         if kind in IMAGE_KINDS and not _NO_COLOURS.search(topic):
@@ -192,7 +203,8 @@ def camera_name(topic: str) -> str:
     return "_".join(named or parts)
 
 
-def _instruction(usual: Mapping[str, str]) -> str:
+def find_instruction(usual: Mapping[str, str]) -> str:
+    """Finds the topic of what the robot is told, among topics with their types; empty if none."""
     found = [name for name, kind in usual.items() if kind == STRING]
     telling = [name for name in found if _TOLD_WORD.search(name)]
     found = telling if len(found) > 1 else found

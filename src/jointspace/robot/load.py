@@ -37,9 +37,33 @@ def load_robot(config: RobotConfig) -> LoadedRobot:
         InputError: the bundle sees no pictures.
         MissingExtraError: a package that runs it is not installed.
     """
-    embedder = BundleEmbedder.load(
-        config.bundle, num_threads=config.num_threads, engine=config.engine
-    )
+    return robot_of(config, load_bundle(config))
+
+
+def load_bundle(config: RobotConfig) -> BundleEmbedder:
+    """Loads the bundle that a configuration names.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        MissingExtraError: a package that runs it is not installed.
+    """
+    return BundleEmbedder.load(config.bundle, num_threads=config.num_threads, engine=config.engine)
+
+
+def robot_of(config: RobotConfig, embedder: BundleEmbedder) -> LoadedRobot:
+    """Makes a robot of a bundle that is loaded.
+
+    Args:
+        config: of the robot.
+        embedder: the bundle.
+
+    Returns:
+        The runtime and the id of the model.
+
+    Raises:
+        ConfigError: what is configured cannot be with this bundle.
+        InputError: the bundle sees no pictures.
+    """
     runtime = RobotRuntime(
         config,
         embedder,

@@ -20,6 +20,9 @@ TWIST_CHANNELS = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", 
 SIMILARITY_TOPIC = "~/similarity"
 BEST_INSTRUCTION_TOPIC = "~/best_instruction"
 
+TENSOR_LIST = "isaac_ros_tensor_list_interfaces/msg/TensorList"
+
+_TENSOR_FLOAT32 = 9
 _NS_PER_S = 1_000_000_000
 
 
@@ -67,7 +70,11 @@ def check_twist_channels(names: Sequence[str]) -> None:
 
 
 def twist(
-    make: Make, names: Sequence[str], values: Float64[np.ndarray, " channel"], *, stamped: Any = None
+    make: Make,
+    names: Sequence[str],
+    values: Float64[np.ndarray, " channel"],
+    *,
+    stamped: Any = None,
 ) -> Any:
     """Returns velocities as a Twist, or as a TwistStamped.
 
@@ -118,6 +125,34 @@ def joint_positions(message: Any, names: Sequence[str]) -> Float64[np.ndarray, "
     return positions[[place[name] for name in names]]
 
 
+def tensor_row(message: Any, name: str) -> Float32[np.ndarray, " dim"]:
+    """Returns the embedding that a TensorList of Isaac ROS carries.
+
+    Args:
+        message: of type `isaac_ros_tensor_list_interfaces/msg/TensorList`.
+        name: of the tensor.
+
+    Raises:
+        InputError: it has no such tensor, or the tensor is not one row of float32.
+    """
+    by_name = {tensor.name: tensor for tensor in message.tensors}
+    if name not in by_name:
+        raise InputError(f"tensor list: no tensor '{name}'.{did_you_mean(name, by_name)}")
+    tensor = by_name[name]
+    if tensor.data_type != _TENSOR_FLOAT32:
+        raise InputError(
+            f"tensor '{name}': got data type {tensor.data_type}, expected {_TENSOR_FLOAT32}, "
+            "which is float32"
+        )
+    row = np.frombuffer(bytes(tensor.data), dtype="<f4")
+    sizes = [int(size) for size in tensor.shape.dims]
+    if int(np.prod(sizes)) != row.size or max(sizes, default=0) != row.size:
+        raise InputError(
+            f"tensor '{name}': got {row.size} numbers in shape {sizes}, expected one row: [1, dim]"
+        )
+    return row.astype(np.float32)
+
+
 def joint_trajectory(
     make: Make,
     names: Sequence[str],
@@ -153,9 +188,7 @@ def joint_trajectory(
     )
 
 
-def number_array(
-    make: Make, names: Sequence[str], values: Float64[np.ndarray, " channel"]
-) -> Any:
+def number_array(make: Make, names: Sequence[str], values: Float64[np.ndarray, " channel"]) -> Any:
     """Returns a control vector as a Float64MultiArray, labelled with the channels' names.
 
     Args:

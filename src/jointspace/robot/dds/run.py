@@ -1,28 +1,19 @@
 """The robot as a node: listens in one thread, perceives in another, controls in the main one."""
 
-import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jointspace.errors import ConfigError, WireError
-from jointspace.robot.core.percept import Percept
+from jointspace.errors import ConfigError
 from jointspace.robot.core.runtime import RobotRuntime
-from jointspace.robot.core.safety import Decision
 from jointspace.robot.core.worker import PerceptionWorker
 from jointspace.robot.dds.loop import interruption, run_at_rate
 from jointspace.robot.dds.names import NodeName
 from jointspace.robot.dds.network import Network
 from jointspace.robot.dds.node import Node
-from jointspace.robot.dds.senses import Senses
-from jointspace.robot.dds.voice import Voice
-
-_LOG = logging.getLogger(__name__)
-
-# How long the last message may take to reach every reliable reader.
-_FAREWELL_S = 0.5
+from jointspace.robot.dds.wire import DdsWire
+from jointspace.robot.shell import RobotShell
 
 
 @dataclass(frozen=True)
@@ -64,85 +55,6 @@ class RunSummary:
         }
 
 
-class RobotNode:
-    """A runtime on the wire: decides and sends, one decision at a time, from any thread.
-
-    Args:
-        node: on the wire; started by `run_node`.
-        runtime: the robot's mind.
-        model_id: of its bundle.
-
-    Raises:
-        ConfigError: topics, names or cameras do not fit.
-    """
-
-    def __init__(self, node: Node, runtime: RobotRuntime, *, model_id: str) -> None:
-        if runtime.config.visual_input != "image":
-            raise ConfigError(
-                f"visual_input: got '{runtime.config.visual_input}', expected 'image' without ROS; "
-                "ros/jointspace_ros takes tensors"
-            )
-        self.runtime = runtime
-        self.voice = Voice(node, runtime, model_id=model_id)
-        self.senses = Senses(node, runtime, on_stop=lambda: self.step(time.monotonic()))
-        self.num_decisions = 0
-        self.num_sent = 0
-        self.num_failed = 0
-        # Between a decision and its message no other decision is sent: nothing may follow a stop.
-        self._lock = threading.Lock()
-
-    def step(self, now_s: float) -> None:
-        """Decides, and sends what was decided; the next step tries again if it was not taken.
-
-        Args:
-            now_s: the steady clock.
-        """
-        with self._lock:
-            self._send(self.runtime.tick(now_s))
-
-    def end(self) -> None:
-        """Sends the last message, which stands still, and waits until it is heard."""
-        with self._lock:
-            self._send(self.runtime.shutdown())
-        if self.voice.control is not None:
-            self.voice.control.flush(timeout_s=_FAREWELL_S)
-
-    def tell_percept(self, percept: Percept) -> None:
-        """Sends what was perceived."""
-        self._try(lambda: self.voice.tell_percept(percept))
-
-    def tell_diagnostics(self, now_s: float) -> None:
-        """Sends how the robot is."""
-        diagnostics = self.runtime.diagnostics(now_s)
-        values = {**dict(diagnostics.items()), **self.senses.counts(), **self._counts()}
-        refusals = self.senses.refusals()
-        self._try(lambda: self.voice.tell_diagnostics(diagnostics, refusals, values))
-
-    def _counts(self) -> dict[str, str]:
-        control = self.voice.control
-        listeners = {} if control is None else {control.topic: str(control.num_readers)}
-        return {
-            **{f"subscribers of {topic}": count for topic, count in listeners.items()},
-            "control messages": str(self.num_sent),
-            "messages not sent": str(self.num_failed),
-        }
-
-    def _send(self, decision: Decision) -> None:
-        self.num_decisions += 1
-        if decision.publish and self._try(lambda: self.voice.move(decision.values)):
-            self.num_sent += 1
-
-    def _try(self, send: Callable[[], None]) -> bool:
-        """Sends; a network that does not take a message for once is no reason to end."""
-        try:
-            send()
-        except WireError as error:
-            self.num_failed += 1
-            _LOG.warning("%s", error)
-            return False
-        return True
-
-
 def run_node(
     runtime: RobotRuntime,
     *,
@@ -168,8 +80,13 @@ def run_node(
         WireError: the network cannot be joined.
     """
     config = runtime.config
+    if config.visual_input != "image":
+        raise ConfigError(
+            f"visual_input: got '{config.visual_input}', expected 'image' without ROS; "
+            "ros/jointspace_ros takes tensors"
+        )
     with interruption() as interrupted, Node(network, name) as node:
-        robot = RobotNode(node, runtime, model_id=model_id)
+        robot = RobotShell(DdsWire(node), runtime, model_id=model_id)
         watch = _Watch(robot, period_s=1 / config.diagnostics_rate_hz, report=report)
         began_s = time.monotonic()
 
@@ -204,7 +121,7 @@ class _Watch:
     """Tells how a robot is, now and then."""
 
     def __init__(
-        self, robot: RobotNode, *, period_s: float, report: Callable[[str], object]
+        self, robot: RobotShell, *, period_s: float, report: Callable[[str], object]
     ) -> None:
         self._robot = robot
         self._period_s = period_s
