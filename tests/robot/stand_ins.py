@@ -20,6 +20,7 @@ class FakeEmbedder:
     similarity_value: float = 0.9
     error: Exception | None = None
     text_value: float = 1.0
+    row_value: float = 1.0
     texts: list[str] = field(default_factory=list)
     embed_dim: int = DIM
 
@@ -39,7 +40,6 @@ class FakeStream:
 
     def __init__(self, embedder, before_row=None):
         self.embedder = embedder
-        self.row = np.eye(1, DIM, dtype=np.float32)[0]
         self.added = []
         self.before_row = before_row
 
@@ -51,7 +51,9 @@ class FakeStream:
             self.before_row()
         if self.embedder.error is not None:
             raise self.embedder.error
-        return self.row, now_s - self.added[-1][1]
+        row = np.zeros(DIM, dtype=np.float32)
+        row[0] = self.embedder.row_value
+        return row, now_s - self.added[-1][1]
 
 
 VELOCITY = {

@@ -19,8 +19,8 @@ except ModuleNotFoundError as error:
     if error.name != "cyclonedds" or platform.machine() in ("x86_64", "AMD64"):
         raise  # the command line knows which extra is missing
     hint = (
-        f", which has no wheel for {platform.machine()}. There ROS 2 itself is the way: "
-        "ros/jointspace_ros is the same node for rclpy"
+        f"; cyclonedds has no wheel for {platform.machine()}: there ROS 2 itself is the way, and "
+        "ros/jointspace_ros is the same node for it"
     )
     raise MissingExtraError("cyclonedds", "robot", hint=hint) from error
 
@@ -50,7 +50,9 @@ def run(arguments: RobotRun) -> "RunSummary":
     network = Network.from_environment(
         os.environ,
         # 0 in the configuration is its default, and leaves the choice to ROS_DOMAIN_ID.
-        domain_id=arguments.domain_id if arguments.domain_id is not None else config.domain_id or None,
+        domain_id=arguments.domain_id
+        if arguments.domain_id is not None
+        else config.domain_id or None,
         loopback=arguments.loopback,
     )
     robot = load_robot(config)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jointspace.errors import ConfigError, did_you_mean
 from jointspace.robot.configuration import Parameter, RobotConfig, parameters
+from jointspace.robot.core.decoders.velocity import spoken_name
 
 _TWIST = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 
@@ -117,22 +118,15 @@ def _conflicts(config: RobotConfig) -> Iterator[str]:
         yield f"channels: got {list(config.channels)}, expected distinct names, at least one"
     for name in ("max_speeds", "max_accelerations"):
         values = getattr(config, name)
-        if len(values) != count or not all(value > 0 for value in values):
-            yield f"{name}: got {list(values)}, expected {count} positive numbers, one a channel"
+        if len(values) != count:
+            yield f"{name}: got {list(values)}, expected {count} numbers, one a channel"
     for name in ("channel_kinds", "lowest_positions", "highest_positions", "state_indices"):
         values = getattr(config, name)
         if values and len(values) != count:
             yield f"{name}: got {len(values)} values, expected {count}, one a channel, or none"
     yield from _channel_conflicts(config)
     if config.decoder == "velocity":
-        wanted = len(config.velocity_names) * count
-        if not config.velocity_names or len(config.velocity_values) != wanted:
-            yield (
-                f"velocity_values: got {len(config.velocity_values)} numbers, expected {wanted}: "
-                f"{count} channels for each of {len(config.velocity_names)} velocity_names"
-            )
-        if "position" in config.channel_kinds:
-            yield "channel_kinds: got 'position', expected velocities for the velocity decoder"
+        yield from _velocity_conflicts(config)
     if config.reject_similarity > config.accept_similarity:
         yield (
             f"reject_similarity: got {config.reject_similarity:g}, expected at most "
@@ -160,3 +154,20 @@ def _channel_conflicts(config: RobotConfig) -> Iterator[str]:
     for low, high in zip(config.lowest_positions, config.highest_positions, strict=False):
         if not low < high:
             yield f"lowest_positions: got {low:g}, expected less than highest_positions = {high:g}"
+
+
+def _velocity_conflicts(config: RobotConfig) -> Iterator[str]:
+    count = len(config.channels)
+    meanings: dict[str, str] = {}
+    for name in config.velocity_names:
+        same = meanings.setdefault(spoken_name(name), name)
+        if same is not name:
+            yield f"velocity_names: '{name}' means the same as '{same}'"
+    wanted = len(config.velocity_names) * count
+    if not config.velocity_names or len(config.velocity_values) != wanted:
+        yield (
+            f"velocity_values: got {len(config.velocity_values)} numbers, expected {wanted}: "
+            f"{count} channels for each of {len(config.velocity_names)} velocity_names"
+        )
+    if "position" in config.channel_kinds:
+        yield "channel_kinds: got 'position', expected velocities for the velocity decoder"

@@ -71,7 +71,7 @@ class Voice:
         Raises:
             WireError: the network did not take it.
         """
-        sources: list[Any] = [source for source in percept.sources.values() if source is not None]
+        sources: list[Any] = [each for each in percept.sources.values() if each is not None]
         # Of several cameras the one whose picture is oldest: the row is as old as that.
         source = min(sources, key=lambda header: messages.time_ns(header.stamp), default=None)
         if percept.vision is not None:

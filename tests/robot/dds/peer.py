@@ -235,7 +235,7 @@ def robot(words, *, domain_id):
     finally:
         if not started.ended:
             started.process.kill()
-            print(started.process.communicate()[1])
+            sys.stderr.write(started.process.communicate()[1])
 
 
 def stand_in(domain_id, *words):

@@ -68,6 +68,20 @@ class Reach:
         pass
 
 
+def make_runtime(*overrides, delay_s=0.0, reach=False):
+    decoder = "none" if reach else "velocity"
+    config = read_robot_config(
+        None, overrides=["use_bundle_threshold=false", f"decoder={decoder}", *overrides]
+    )
+    return RobotRuntime(
+        config,
+        ColourEmbedder(),
+        cameras=["front"],
+        make_stream=lambda: ColourStream(delay_s),
+        decoder=Reach() if reach else None,
+    )
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("domain_id", type=int)
@@ -75,29 +89,14 @@ def main():
     parser.add_argument("--reach", action="store_true")
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_intermixed_args()
-    config = read_robot_config(
-        None,
-        overrides=[
-            "use_bundle_threshold=false",
-            f"decoder={'none' if arguments.reach else 'velocity'}",
-            *arguments.overrides,
-        ],
-    )
-    runtime = RobotRuntime(
-        config,
-        ColourEmbedder(),
-        cameras=["front"],
-        make_stream=lambda: ColourStream(arguments.delay_s),
-        decoder=Reach() if arguments.reach else None,
-    )
     summary = run_node(
-        runtime,
+        make_runtime(*arguments.overrides, delay_s=arguments.delay_s, reach=arguments.reach),
         network=Network(domain_id=arguments.domain_id, loopback=True),
         name=NodeName("jointspace"),
         model_id="stand-in",
-        report=lambda line: print(line, file=sys.stderr, flush=True),
+        report=lambda line: sys.stderr.write(f"{line}\n"),
     )
-    print(json.dumps(summary.to_json()))
+    sys.stdout.write(json.dumps(summary.to_json()))
 
 
 if __name__ == "__main__":

@@ -66,3 +66,16 @@ def test_a_network_that_cannot_be_joined_is_one_clear_error(domain_id):
     )
     with pytest.raises(WireError, match=f"domain {domain_id} cannot be joined .* --loopback"):
         nowhere.join()
+
+
+def test_two_nodes_of_a_process_may_join_a_domain_together_and_again(domain_id):
+    network = Network(domain_id=domain_id, loopback=True)
+    first, second = network.join(), network.join()
+    assert first[0] is second[0]
+    assert first[1].guid != second[1].guid
+    other = Network(domain_id=domain_id, peers=("10.0.0.2",))
+    with pytest.raises(WireError, match="cannot be joined"):
+        other.join()
+    del first, second
+    joined = other.join()
+    assert joined[1].guid

@@ -1,10 +1,11 @@
 """The robot as a process of its own, over the loopback interface: what a base would feel.
 
-Each time is printed (`pytest -s`). The bounds leave room for a machine that is busy otherwise; on an
-idle one the times are a tenth of it.
+Each time is printed. The bounds leave room for a machine that is busy otherwise: on an idle one
+they are missed by far.
 """
 
 import signal
+import sys
 import time
 
 import numpy as np
@@ -28,8 +29,13 @@ def stands(twist):
     return not moves(twist)
 
 
-def told(what, seconds):
-    print(f"{what}: {1e3 * seconds:.1f} ms")
+@pytest.fixture
+def told(capsys):
+    """Takes what was measured, and prints it when the test is over, captured or not."""
+    lines = []
+    yield lambda what, seconds: lines.append(f"  {what}: {1e3 * seconds:.1f} ms")
+    with capsys.disabled():
+        sys.stdout.write("\n".join(["", *lines, ""]))
 
 
 def go(peer, text="forward", shot=None):
@@ -45,7 +51,7 @@ def time_to_stand(peer, since_s):
     return at_s - since_s
 
 
-def test_a_robot_moves_when_it_may_and_stands_whenever_it_must_not(domain_id):
+def test_a_robot_moves_when_it_may_and_stands_whenever_it_must_not(domain_id, told):
     words = stand_in(domain_id, "velocity_values=[9.0,0,0,0,0,0,0,0]", "max_speeds=[0.4,1.0]")
     with Peer(domain_id) as peer, robot(words, domain_id=domain_id) as started:
         peer.wait_for_robot()
@@ -119,7 +125,7 @@ def check_stays_still(peer):
     assert all(stands(twist) for _, twist in still)
 
 
-def test_a_slow_network_delays_neither_control_nor_stop(domain_id):
+def test_a_slow_network_delays_neither_control_nor_stop(domain_id, told):
     words = stand_in(domain_id, "--delay-s", "0.3", "image_timeout_s=1.5")
     with Peer(domain_id) as peer, robot(words, domain_id=domain_id) as started:
         peer.wait_for_robot()
@@ -127,7 +133,7 @@ def test_a_slow_network_delays_neither_control_nor_stop(domain_id):
         from_s = time.monotonic()
         time.sleep(3)
         rate_hz = len(peer.control.since(from_s)) / 3
-        print(f"control with a network of 0.3 s: {rate_hz:.1f} Hz")
+        told("period of control with a network of 0.3 s", 1 / rate_hz)
         assert 16 < rate_hz < 21
         seconds = time_to_stand(peer, peer.say("stop"))
         told("'stop' to zero with a network of 0.3 s", seconds)
@@ -210,7 +216,7 @@ def test_an_arm_goes_from_where_it_stands_and_holds_where_it_is_stopped(domain_i
         peer.shot = JpegShot()
         peer.joints = {"turn": 0.3, "gripper": 9.0, "lift": -0.2}
         said_s = peer.say("reach it")
-        at_s, first = peer.control.wait_for(lambda _: True, since_s=said_s)
+        _, first = peer.control.wait_for(lambda _: True, since_s=said_s)
         assert first.joint_names == ["lift", "turn"]
         assert first.points[0].time_from_start.nanosec == 50_000_000
         peer.control.wait_for(lambda sent: sent.points[0].positions[0] > 0.1, since_s=said_s)
@@ -246,7 +252,7 @@ def test_numbers_are_sent_to_a_controller_of_velocities(domain_id):
         assert peer.control.items[-1][1].data.tolist() == [0]
 
 
-def test_the_command_drives_a_robot_with_a_bundle(domain_id, tmp_path):
+def test_the_command_drives_a_robot_with_a_bundle(domain_id, told, tmp_path):
     made = preprocessor(cameras=("front",), window_frames=1)
     bundle = make_bundle(tmp_path / "bundle", preprocessor=made)
     config = tmp_path / "robot.toml"

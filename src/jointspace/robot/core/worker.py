@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-
 from jointspace.robot.core.percept import Percept
 from jointspace.robot.core.runtime import RobotRuntime
 
@@ -33,7 +32,7 @@ class PerceptionWorker:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perception", daemon=True)
 
-    def __enter__(self) -> "PerceptionWorker":
+    def __enter__(self) -> "PerceptionWorker":  # noqa: PYI034 - beartype takes no Self here
         self._thread.start()
         return self
 

@@ -43,7 +43,7 @@ def interruption() -> Iterator[Interruption]:
     """
     woken, waker = socket.socketpair()
     with woken, waker:
-        waker.setblocking(False)  # as set_wakeup_fd wants it
+        waker.setblocking(False)  # noqa: FBT003 - as set_wakeup_fd wants it
         noted = Interruption(woken)
         wakeup_before = signal.set_wakeup_fd(waker.fileno())
         signals = (signal.SIGINT, signal.SIGTERM)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from jointspace.errors import ConfigError
 
-_TOKEN = r"[A-Za-z_][A-Za-z0-9_]*"
-_NODE = re.compile(_TOKEN)
-_NAMESPACE = re.compile(rf"/|(/{_TOKEN})+")
-_TOPIC = re.compile(rf"(~/|/)?{_TOKEN}(/{_TOKEN})*")
+_WORD = r"[A-Za-z_][A-Za-z0-9_]*"
+_NODE = re.compile(_WORD)
+_NAMESPACE = re.compile(rf"/|(/{_WORD})+")
+_TOPIC = re.compile(rf"(~/|/)?{_WORD}(/{_WORD})*")
 
 
 @dataclass(frozen=True)

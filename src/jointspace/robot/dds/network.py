@@ -1,7 +1,9 @@
 """Which network and domain a node joins: what ROS 2's environment variables say, and arguments."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 from xml.sax.saxutils import quoteattr
 
 from cyclonedds.core import DDSException, Policy, Qos
@@ -14,6 +16,10 @@ MAX_DOMAIN_ID = 232
 
 # Beyond one machine's usual number of nodes, and what rmw_cyclonedds_cpp sets.
 _MAX_PARTICIPANTS = 32
+
+# Cyclone DDS takes the configuration of a domain once in a process.
+_JOINING = threading.Lock()
+_JOINED: WeakValueDictionary[tuple[int, str], Domain] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -99,17 +105,21 @@ class Network:
         )
 
     def join(self) -> tuple[Domain | None, DomainParticipant]:
-        """Joins the network.
+        """Joins the network; several nodes of a process join it together.
 
         Returns:
             The domain, to be kept as long as the participant, and the participant.
 
         Raises:
-            WireError: the network cannot be used, or this process has joined the domain before.
+            WireError: the network cannot be used, or this process has joined the domain over
+                another one.
         """
         xml = self.to_xml()
         try:
-            domain = Domain(self.domain_id, xml) if xml else None
+            with _JOINING:
+                domain = _JOINED.get((self.domain_id, xml))
+                if domain is None and xml:
+                    domain = _JOINED[self.domain_id, xml] = Domain(self.domain_id, xml)
             # By this ROS 2 knows a participant as one of its own.
             return domain, DomainParticipant(self.domain_id, Qos(Policy.Userdata(b"enclave=/;")))
         except DDSException as error:

@@ -25,7 +25,7 @@ from jointspace.robot.dds.graph import announce
 from jointspace.robot.dds.names import NodeName, dds_topic
 from jointspace.robot.dds.network import Network
 from jointspace.robot.dds.qos import QosProfile
-from jointspace.robot.dds.types import decode, dds_type, encode
+from jointspace.robot.dds.types import dds_type, decode, encode
 
 _LOG = logging.getLogger(__name__)
 
@@ -118,10 +118,12 @@ class Node:
 
     def __init__(self, network: Network, name: NodeName) -> None:
         self.name = name
+        self._domain: Any
+        self._participant: Any
         self._domain, self._participant = network.join()
         self._publishers: list[Publisher] = []
         self._subscriptions: list[Subscription] = []
-        self._wake = GuardCondition(self._participant)
+        self._wake: Any = GuardCondition(self._participant)
         self._leaving = False
         self._thread: threading.Thread | None = None
         self._announced: Any = None
@@ -214,8 +216,10 @@ class Node:
         self._announced = None
         self._subscriptions.clear()
         self._publishers.clear()
+        self._wake = self._participant = self._domain = None
 
-    def __enter__(self) -> "Node":
+    # beartype knows `Self` in decorated classes alone.
+    def __enter__(self) -> "Node":  # noqa: PYI034
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -229,11 +233,8 @@ class Node:
         while not self._leaving:
             waitset.wait(duration(seconds=1))
             for subscription in self._subscriptions:
-                if self._leaving:
-                    return
                 try:
                     subscription.drain()
-                except Exception as error:
-                    # A node that has gone deaf would not hear "stop": it listens on.
+                except Exception as error:  # noqa: BLE001 - the deaf would not hear "stop"
                     _LOG.exception("%s: a message was lost", subscription.topic)
                     subscription.on_broken(WireError(f"{subscription.topic}: {error}"))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jointspace.errors import ConfigError
 from jointspace.robot.core.runtime import RobotRuntime
 from jointspace.robot.core.worker import PerceptionWorker
 from jointspace.robot.dds.loop import interruption, run_at_rate
@@ -80,11 +79,6 @@ def run_node(
         WireError: the network cannot be joined.
     """
     config = runtime.config
-    if config.visual_input != "image":
-        raise ConfigError(
-            f"visual_input: got '{config.visual_input}', expected 'image' without ROS; "
-            "ros/jointspace_ros takes tensors"
-        )
     with interruption() as interrupted, Node(network, name) as node:
         robot = RobotShell(DdsWire(node), runtime, model_id=model_id)
         watch = _Watch(robot, period_s=1 / config.diagnostics_rate_hz, report=report)

@@ -9,13 +9,16 @@ from functools import cache
 from typing import Any
 
 from cyclonedds.idl import make_idl_struct
-from cyclonedds.idl import types as idl
+from cyclonedds.idl import types as idl_types
 from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from jointspace.errors import ConfigError, WireError, did_you_mean
+
+# cyclonedds builds its types of arrays in a way that type checkers cannot follow.
+idl: Any = idl_types
 
 _IDL_OF = {
     "bool": bool,
