@@ -162,11 +162,12 @@ class _Performance:
                 yield _Event(newest_ns, 0, topic, data)
 
     def _said(self, start_ns: int, end_ns: int) -> Iterator[_Event]:
+        """Before the messages of its moment, so that the first picture meets the command."""
         if self._say:
             message = text_message("", self._say, time_ns=0).message
             data = bytes(ros_types().serialize_cdr(message, STRING))
             for time_ns in range(start_ns, end_ns + 1, round(_SAY_EVERY_S * NS_PER_S)):
-                yield _Event(time_ns, 0, self._command_topic, data)
+                yield _Event(time_ns, -1, self._command_topic, data)
 
     def _ticks(self, start_ns: int, end_ns: int) -> Iterator[_Event]:
         """Control comes after the messages of its moment."""
