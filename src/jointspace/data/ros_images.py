@@ -43,8 +43,7 @@ def image_from_bytes(
             bytes have no order.
 
     Returns:
-        A view of the bytes wherever channels need no copy (all but `mono8`): read-only, and valid
-        as long as they are.
+        A read-only view of the bytes, valid as long as they are.
 
     Raises:
         InputError: an encoding that is unknown or holds no colours, a size outside of 1 to 8192
@@ -83,7 +82,7 @@ def image_from_bytes(
         flat, (height_px, width_px, channels), (step, channels, 1), writeable=False
     )
     if channels == 1:
-        return np.repeat(pixels, 3, axis=2)
+        return np.broadcast_to(pixels, (height_px, width_px, 3))
     return pixels[..., 2::-1] if encoding.startswith("bgr") else pixels[..., :3]
 
 

@@ -22,7 +22,7 @@ from jointspace.deploy.self_test import SELF_TEST_FILE, self_test_rows
 from jointspace.deploy.session import choose_engine
 from jointspace.deploy.towers import Towers
 from jointspace.errors import BundleError, RunFolderError, StorageError
-from jointspace.evaluation.threshold import MatchThreshold
+from jointspace.evaluation.decision import MatchThreshold
 from jointspace.storage import force_folder, write_whole
 
 GATES_FILE = "gates.npz"

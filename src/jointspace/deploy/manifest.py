@@ -9,7 +9,7 @@ from typing import Any, Literal
 from jointspace.batch import Modality
 from jointspace.deploy.graph import Graph
 from jointspace.errors import BundleError, InputError
-from jointspace.evaluation.threshold import MatchThreshold
+from jointspace.evaluation.decision import MatchThreshold
 
 BUNDLE_VERSION = 1
 """Format of a bundle, stored in its manifest."""

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Shaped
 
 from jointspace.batch import TEXT, Modality
 from jointspace.errors import InputError, did_you_mean
-from jointspace.evaluation.threshold import Decision, MatchThreshold
+from jointspace.evaluation.decision import Decision, MatchThreshold
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from jointspace.deploy.self_test import check_self_test
 from jointspace.deploy.session import EngineChoice, choose_engine
 from jointspace.deploy.towers import Towers
 from jointspace.errors import InputError, did_you_mean
-from jointspace.evaluation.threshold import MatchThreshold
+from jointspace.evaluation.decision import MatchThreshold
 
 
 class BundleEmbedder:

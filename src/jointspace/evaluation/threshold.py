@@ -5,71 +5,18 @@ than that of wrong pairs. So a threshold is calibrated on the model at hand, nev
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-from jointspace.batch import Modality
 from jointspace.errors import InputError
+from jointspace.evaluation.decision import Decision, MatchThreshold
 from jointspace.evaluation.matching import MatchScores
 
-Decision = Literal["accept", "abstain", "reject"]
-"""What a threshold says of a pair; `abstain` asks a person, or waits for more evidence."""
+__all__ = ["Decision", "MatchThreshold", "calibrate_threshold"]
 
 _ROUNDING = 1e-9
 """Rates are sums of shares of episodes; so much is forgiven."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MatchThreshold:
-    """Accept above `accept`, reject below `reject`, abstain from there to there, ends included.
-
-    Attributes:
-        query: the modality whose rows it is for.
-        accept: cosine above which an instruction counts as right.
-        reject: cosine below which it counts as wrong; never above `accept`.
-        asked_false_positive_rate: bound on the wrong pairs accepted.
-        asked_false_negative_rate: bound on the right pairs rejected.
-        false_positive_rate: share of the calibration's wrong pairs accepted. Every episode has the
-            same weight here and below.
-        false_negative_rate: share of its right pairs rejected.
-        right_accepted: share of its right pairs accepted.
-        num_right: right pairs calibrated on.
-        num_wrong: wrong pairs calibrated on.
-        num_episodes: episodes calibrated on.
-    """
-
-    query: Modality
-    accept: float
-    reject: float
-    asked_false_positive_rate: float
-    asked_false_negative_rate: float
-    false_positive_rate: float
-    false_negative_rate: float
-    right_accepted: float
-    num_right: int
-    num_wrong: int
-    num_episodes: int
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.accept) and self.reject <= self.accept):
-            raise InputError(
-                f"a threshold needs finite reject <= accept, got {self.reject} and {self.accept}"
-            )
-
-    def decide(self, similarity: float) -> Decision:
-        """Says whether an instruction of this cosine applies.
-
-        Raises:
-            InputError: the similarity is not finite.
-        """
-        if not math.isfinite(similarity):
-            raise InputError(f"similarity must be finite, got {similarity}; nothing was decided")
-        if similarity > self.accept:
-            return "accept"
-        return "reject" if similarity < self.reject else "abstain"
 
 
 def calibrate_threshold(

@@ -9,8 +9,7 @@ from typing import Any
 from jointspace.errors import ConfigError, did_you_mean
 from jointspace.robot.configuration import Parameter, RobotConfig, parameters
 from jointspace.robot.core.decoders.velocity import spoken_name
-
-_TWIST = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
+from jointspace.robot.core.twist import TWIST_CHANNELS
 
 
 def read_robot_config(path: Path | None, *, overrides: Sequence[str] = ()) -> RobotConfig:
@@ -141,8 +140,8 @@ def _channel_conflicts(config: RobotConfig) -> Iterator[str]:
     count = len(config.channels)
     if config.output == "twist":
         for name in config.channels:
-            if name not in _TWIST:
-                yield f"channels: '{name}' is none of a Twist.{did_you_mean(name, _TWIST)}"
+            if name not in TWIST_CHANNELS:
+                yield f"channels: '{name}' is none of a Twist.{did_you_mean(name, TWIST_CHANNELS)}"
         if "position" in config.channel_kinds:
             yield "channel_kinds: got 'position', expected velocities for output = 'twist'"
     for i, kind in enumerate(config.channel_kinds[:count]):

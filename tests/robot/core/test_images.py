@@ -69,10 +69,10 @@ def test_every_kind_of_buffer_that_message_libraries_hand_out_is_read(kind):
     np.testing.assert_array_equal(image_from_bytes(buffer, encoding="rgb8", **fields), RGB)
 
 
-def test_colours_are_a_read_only_view_of_the_bytes():
+def test_the_picture_is_a_read_only_view_of_the_bytes():
     data, fields = message(RGB)
     buffer = np.frombuffer(data, dtype=np.uint8)
-    for encoding in ("rgb8", "bgr8"):
+    for encoding in ("rgb8", "bgr8", "mono8"):
         picture = image_from_bytes(buffer, encoding=encoding, **fields)
         assert np.shares_memory(picture, buffer)
         assert not picture.flags.writeable

@@ -109,6 +109,15 @@ def test_a_command_without_a_time_is_ignored():
     assert not runtime.tick(0.0).publish
 
 
+def test_a_command_longer_than_any_sentence_is_ignored_but_stops_if_it_says_so():
+    runtime = make_runtime()
+    drive(runtime)
+    assert runtime.on_command("forward " * 600, now_s=1.0) is Heard.IGNORED
+    assert runtime.tick(1.05).state is State.ACTING
+    assert runtime.diagnostics(1.05).ignored == {"command": 1}
+    assert runtime.on_command("forward " * 600 + "stop", now_s=1.05) is Heard.STOP
+
+
 @pytest.mark.parametrize(
     ("age_s", "cause"),
     [

@@ -18,7 +18,7 @@ from jointspace.robot.core.safety import CLOCK_SLACK_S, State
 from tests.robot.stand_ins import PICTURE, FakeEmbedder, make_runtime
 
 MAX_SPEED, MAX_ACCELERATION = (0.5, 1.0), (1.0, 2.0)
-IMAGE_TIMEOUT_S, COMMAND_TIMEOUT_S, STATE_TIMEOUT_S = 0.5, 3.0, 0.4
+IMAGE_TIMEOUT_S, COMMAND_TIMEOUT_S, STATE_TIMEOUT_S = 0.5, 1.2, 0.4
 CUT_OFF = RawPicture(b"\0" * 10, height_px=4, width_px=4, step=12, encoding="rgb8")
 
 numbers = st.one_of(
@@ -28,10 +28,11 @@ rows = st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=1, max_size=
 broken_rows = st.lists(st.lists(numbers, min_size=1, max_size=3), min_size=1, max_size=1)
 ages_s = st.one_of(st.floats(0.0, 0.6), st.floats(-0.3, 0.0), numbers)
 events = st.one_of(
-    # What mostly happens, so that most sequences move at some time.
-    *[st.tuples(st.just("normal"), st.integers(1, 12))] * 3,
-    *[st.tuples(st.just("pass"), st.floats(0.0, 0.2))] * 2,
+    st.tuples(st.just("nothing"), st.none()),
     st.tuples(st.just("pass"), st.floats(0.0, 5.0)),
+    st.tuples(st.just("camera"), st.booleans()),
+    st.tuples(st.just("joints"), st.booleans()),
+    st.tuples(st.just("say unheard"), st.sampled_from(["forward", "turn left"])),
     st.tuples(st.just("clock"), st.floats(-5.0, 5.0)),
     st.tuples(st.just("tick at"), numbers),
     st.tuples(st.just("picture"), ages_s),
@@ -54,6 +55,8 @@ events = st.one_of(
     st.tuples(st.just("shut down"), st.just("")),
     st.tuples(st.just("activate"), st.just("")),
 )
+# After each event the world goes on for some ticks, so that it can have consequences.
+sequences = st.lists(st.tuples(events, st.integers(0, 14)), max_size=9)
 
 
 @dataclass
@@ -99,7 +102,9 @@ class Oracle:
         )
         self.clock_s = self.tick_s = 100.0
         self.good_s = self.told_s = self.state_s = -math.inf
-        self.told = self.ever_told = self.shut_down = False
+        self.told = self.ever_told = self.shut_down = self.stopped = False
+        self.has_camera = self.has_joints = True
+        self.text, self.percept = "", None
         self.fault = False
         self.values = np.zeros(2)
         self.zeros_due = False
@@ -109,14 +114,25 @@ class Oracle:
     def run(self, kind, value):
         getattr(self, f"do_{kind.replace(' ', '_')}")(value)
 
-    def do_normal(self, count):
-        """A camera and a clock as they should be."""
-        if not self.told:
-            self.do_say("forward")
+    def do_nothing(self, _):
+        pass
+
+    def do_camera(self, on):
+        self.has_camera = on
+
+    def do_joints(self, on):
+        self.has_joints = on
+
+    def live(self, count):
+        """Camera, joints, operator and control as they should be, unless they are off."""
         for _ in range(count):
             self.clock_s += 0.05
-            self.do_state([0.0, 0.0])
-            self.do_picture(0.01)
+            if not self.told and not self.stopped:
+                self.do_say("forward")
+            if self.has_joints:
+                self.do_state([0.0, 0.0])
+            if self.has_camera:
+                self.do_picture(0.01)
             self.tick()
 
     def do_pass(self, seconds):
@@ -150,20 +166,26 @@ class Oracle:
 
     def do_say(self, text):
         self.say(text, self.clock_s)
+        self.perceive()
+
+    def do_say_unheard(self, text):
+        self.say(text, self.clock_s)
+        self.tick()
 
     def do_say_at(self, now_s):
         self.say("forward", now_s)
+        self.perceive()
 
     def say(self, text, now_s):
         self.runtime.on_command(text, now_s=now_s)
         self.ever_told = True
         if not self.shut_down and math.isfinite(now_s):
             self.told, self.told_s, self.zeros_due = True, now_s, False
-        self.perceive()
+            self.text, self.stopped = text, False
 
     def do_stop(self, text):
         self.runtime.on_command(text, now_s=math.nan)
-        self.ever_told, self.told = True, False
+        self.ever_told, self.told, self.stopped = True, False, True
         self.zeros_due = not self.shut_down
         self.tick()
 
@@ -212,6 +234,7 @@ class Oracle:
         if percept is None:
             return
         self.fault = percept.fault is not None
+        self.percept = percept
         if not self.fault:
             assert math.isfinite(percept.similarity or 0.0)
             self.good_s = percept.frame_s
@@ -241,6 +264,8 @@ class Oracle:
             assert decision.state is State.ACTING
             assert not self.fault
             assert self.told, "moves although nobody told it to, or somebody told it to stop"
+            assert self.percept.command.text == self.text
+            assert self.percept.similarity > 0.5
             assert now_s - self.told_s <= COMMAND_TIMEOUT_S + 1e-9
             assert now_s - self.good_s <= IMAGE_TIMEOUT_S + 1e-9
             if self.decoder.needs_state:
@@ -255,23 +280,24 @@ class Oracle:
 
 
 @settings(
-    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
-@given(sequence=st.lists(events, max_size=30), needs_state=st.booleans())
-@example(sequence=[("normal", 9), ("clock", -1.0), ("pass", 0.05)], needs_state=False)
-@example(sequence=[("normal", 9), ("stop", "stop"), ("normal", 3)], needs_state=False)
-@example(
-    sequence=[("normal", 9), ("similarity", 0.4), ("picture", 0.0), ("pass", 0.05)],
-    needs_state=False,
-)
-@example(
-    sequence=[("normal", 9), ("raise", MemoryError()), ("picture", 0.0), ("pass", 0.0)],
-    needs_state=False,
-)
+@given(sequence=sequences, needs_state=st.booleans())
+@example(sequence=[(("nothing", None), 9), (("clock", -1.0), 5)], needs_state=False)
+@example(sequence=[(("nothing", None), 9), (("stop", "stop"), 9)], needs_state=False)
+@example(sequence=[(("nothing", None), 9), (("similarity", 0.4), 5)], needs_state=False)
+@example(sequence=[(("nothing", None), 9), (("raise", MemoryError()), 5)], needs_state=False)
+@example(sequence=[(("nothing", None), 9), (("camera", False), 14)], needs_state=False)
+@example(sequence=[(("nothing", None), 9), (("joints", False), 14)], needs_state=True)
+@example(sequence=[(("nothing", None), 9), (("act", [[math.nan, 0.0]]), 5)], needs_state=False)
+@example(sequence=[(("nothing", None), 9), (("act", [[0.1]]), 5)], needs_state=False)
+@example(sequence=[(("nothing", None), 9), (("say unheard", "turn left"), 1)], needs_state=False)
+@example(sequence=[(("nothing", None), 14)] * 3, needs_state=False)
 def test_limits_timeouts_stops_and_silence_hold_for_any_sequence(sequence, needs_state):
     oracle = Oracle(needs_state=needs_state)
-    for kind, value in sequence:
+    for (kind, value), count in sequence:
         oracle.run(kind, value)
+        oracle.live(count)
     oracle.do_shut_down("")
     assert not oracle.published[-1].any()
     oracle.clock_s += 0.05

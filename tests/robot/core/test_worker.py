@@ -3,6 +3,7 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from jointspace.robot.core.images import RgbPicture
@@ -82,6 +83,53 @@ def test_a_slow_network_keeps_control_at_its_rate_and_a_stop_waits_for_one_tick_
     assert len(ticks) >= 10
     # Older pictures make room: the network never works through a queue.
     assert runtime.diagnostics(time.monotonic()).drops["replaced"] >= 5
+
+
+def test_many_threads_at_once_keep_the_limits_and_hear_the_stop():
+    runtime = make_runtime(image_timeout_s=0.1)
+    done, errors = threading.Event(), []
+
+    def repeat(call):
+        try:
+            while not done.is_set():
+                call(time.monotonic())
+        except Exception as error:
+            errors.append(error)
+            raise
+
+    def listen(now_s):
+        runtime.on_command("forward" if int(now_s * 100) % 2 else "turn left", now_s=now_s)
+        time.sleep(0.02)
+
+    calls = (
+        lambda now_s: runtime.on_image(PICTURE, now_s=now_s),
+        lambda now_s: runtime.on_state(np.zeros(2), now_s=now_s),
+        runtime.diagnostics,
+        listen,
+    )
+    threads = [threading.Thread(target=repeat, args=(call,)) for call in calls]
+    values, last_s, moved = np.zeros(2), time.monotonic(), False
+    runtime.tick(last_s)
+    with PerceptionWorker(runtime):
+        for thread in threads:
+            thread.start()
+        end_s = time.monotonic() + 0.7
+        while time.monotonic() < end_s:
+            now_s = time.monotonic()
+            new = runtime.tick(now_s).values
+            step = np.multiply((1.0, 2.0), now_s - last_s) + 1e-9
+            assert not new.any() or (np.abs(new - values) <= step).all()
+            moved |= bool(new.any())
+            values, last_s = new, now_s
+            time.sleep(0.001)
+        done.set()
+        for thread in threads:
+            thread.join()
+        runtime.on_command("stop", now_s=time.monotonic())
+        assert not runtime.tick(time.monotonic()).values.any()
+    assert moved
+    assert not errors
+    assert runtime.diagnostics(time.monotonic()).clock_jumps == 0
 
 
 def test_a_network_too_slow_for_the_image_timeout_is_named_in_the_diagnostics():

@@ -53,7 +53,7 @@ class RawPicture:
     is_bigendian: bool = False
 
     def rgb(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Returns the picture, as a view where the bytes allow it; see `image_from_bytes`.
+        """Returns the picture as a view of the bytes; see `image_from_bytes`.
 
         Raises:
             InputError: see `image_from_bytes`.

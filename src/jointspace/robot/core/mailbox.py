@@ -15,7 +15,6 @@ class Mailbox(Generic[T]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._item: T | None = None
-        self._overwritten = 0
 
     def put(self, item: T) -> bool:
         """Leaves an item.
@@ -25,7 +24,6 @@ class Mailbox(Generic[T]):
         """
         with self._lock:
             lost = self._item is not None
-            self._overwritten += lost
             self._item = item
         return lost
 
@@ -34,8 +32,3 @@ class Mailbox(Generic[T]):
         with self._lock:
             item, self._item = self._item, None
         return item
-
-    @property
-    def overwritten(self) -> int:
-        """Items that nobody took in time."""
-        return self._overwritten

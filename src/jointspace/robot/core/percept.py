@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from jointspace.errors import InputError
-from jointspace.evaluation.threshold import Decision as Verdict
+from jointspace.evaluation.decision import Decision as Verdict
 
 
 class Heard(StrEnum):
@@ -22,7 +22,7 @@ class Heard(StrEnum):
     REPEATED = "repeated"
     """The same as before; its timeout starts again."""
     IGNORED = "ignored"
-    """The robot is shut down, or the clock is broken."""
+    """The robot is shut down, the clock is broken, or the text is no sentence by its length."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 
 from jointspace.batch import TEXT, UNIT_NORM_TOLERANCE, VISION, Modality
 from jointspace.errors import InputError
-from jointspace.evaluation.threshold import Decision as Verdict
+from jointspace.evaluation.decision import Decision as Verdict
 from jointspace.robot.core.percept import Command, Percept, StateWindow
 
 _MOST_TEXTS = 256

@@ -27,6 +27,9 @@ from jointspace.robot.core.safety import Decision, SafetyGate, State
 from jointspace.robot.core.thinker import Thinker, Thought
 from jointspace.robot.core.words import is_stop
 
+_LONGEST_COMMAND = 4096
+"""Letters; longer ones are no sentences, and would fill every reason and diagnostic."""
+
 
 @dataclass(frozen=True)
 class Thinking:
@@ -51,8 +54,7 @@ class RobotRuntime:
         config: everything that can be set.
         embedder: the bundle.
         cameras: cameras of the bundle, each of which must send pictures.
-        make_stream: makes an empty stream of pictures; `deploy.stream.VisionStream` of the embedder
-            by default.
+        make_stream: makes an empty stream of pictures.
         judge: the calibrated threshold of pictures and text.
         decoder: what turns percepts into actions; by default what `config.decoder` names.
         state_window_s: how much of the measured states a decoder gets to see.
@@ -61,7 +63,7 @@ class RobotRuntime:
         ConfigError: a match is needed, and there is no threshold.
 
     Example:
-        runtime = RobotRuntime.of_bundle(config, BundleEmbedder.load(folder))
+        runtime = open_runtime(config)
         with PerceptionWorker(runtime):
             runtime.on_command("go to the red block", now_s=time.monotonic())
             decision = runtime.tick(time.monotonic())  # twenty times a second
@@ -206,6 +208,9 @@ class RobotRuntime:
             if is_stop(text, exceptions=self.config.stop_exceptions):
                 self._gate.stop(f"told to stop: '{text}'")
                 return Heard.STOP
+            if len(text) > _LONGEST_COMMAND:
+                self._meter.ignored["command"] += 1
+                return Heard.IGNORED
             current = self._gate.command
             repeated = current is not None and current.text == text
             number = self._num_commands + (not repeated)

@@ -17,7 +17,10 @@ from jointspace.robot.core.limits import Channel, MotionLimiter
 from jointspace.robot.core.percept import ActionChunk, Command, Percept
 
 CLOCK_SLACK_S = 0.05
-"""Threads read the clock before they get to speak: so much out of order is no broken clock."""
+"""Two threads that tick may do so a moment out of order: so much back is no broken clock."""
+
+INPUT_LEAD_S = 0.25
+"""On a busy machine an input may overtake a tick that has read the clock already, by so much."""
 
 _NO_COMMAND = "no command yet"
 
@@ -150,8 +153,9 @@ class SafetyGate:
         """Decides what to send.
 
         Args:
-            now_s: the steady clock. Not finite, or gone back by more than `CLOCK_SLACK_S`, it is
-                a fault; what was known then is forgotten, since its age cannot be told.
+            now_s: the steady clock. Not finite, it is a fault of this tick. Gone back by more than
+                `CLOCK_SLACK_S`, or behind an input by more than `INPUT_LEAD_S`, it is a fault that
+                forgets what was known, since its age cannot be told.
 
         Returns:
             The decision; this method does not raise.
@@ -163,14 +167,17 @@ class SafetyGate:
             return self._still(State.FAULT, reason, publish=self._command is not None)
         if now_s < self._last_s - CLOCK_SLACK_S:
             return self._break_time(f"the clock went back by {self._last_s - now_s:.3f} s", now_s)
+        told_s = self._latest_input()
+        if told_s > now_s + INPUT_LEAD_S:
+            return self._break_time(f"an input is {told_s - now_s:.3f} s in the future", now_s)
         # Before the first tick no time has passed that a ramp could use.
         since_s = now_s - self._last_s if math.isfinite(self._last_s) else 0.0
         step_s = min(max(0.0, since_s), self._longest_step_s)
-        now_s = self._last_s = max(now_s, self._last_s)
+        self._last_s = max(now_s, self._last_s)
+        # What overtook this tick says that it is later than the tick knows.
+        now_s = max(self._last_s, told_s)
         if self._command is not None:
             age_s = now_s - self._command.received_s
-            if age_s < -CLOCK_SLACK_S:
-                return self._break_time(f"the command is {-age_s:.3f} s in the future", now_s)
             if age_s > self._command_timeout_s:
                 limit = self._command_timeout_s
                 self._rest_at(State.IDLE, f"the command was not repeated for {limit:g} s")
@@ -234,14 +241,21 @@ class SafetyGate:
         return target
 
     def _stale(self, now_s: float, percept: Percept) -> str | None:
-        """Which input is too old, or from the future; NaN is too."""
+        """Which input is too old; one of no time (NaN) is."""
         age_s = now_s - percept.frame_s
-        if not -CLOCK_SLACK_S <= age_s <= self._image_timeout_s:
+        if not age_s <= self._image_timeout_s:
             return f"the newest good picture is {age_s:.2f} s old"
         state_age_s = now_s - self._state_s
-        if self._needs_state and not -CLOCK_SLACK_S <= state_age_s <= self._state_timeout_s:
+        if self._needs_state and state_age_s > self._state_timeout_s:
             return f"the newest state is {state_age_s:.2f} s old"
         return None
+
+    def _latest_input(self) -> float:
+        """The latest time that command, picture or state came at; -inf before the first."""
+        command_s = -math.inf if self._command is None else self._command.received_s
+        frame_s = -math.inf if self._percept is None else self._percept.frame_s
+        # A fault has no time; `max` passes over NaN that does not come first.
+        return max(-math.inf, command_s, frame_s, self._state_s)
 
     def _still(self, state: State, reason: str, *, publish: bool) -> Decision:
         values = self._limiter.stop()

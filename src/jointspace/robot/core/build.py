@@ -1,0 +1,91 @@
+"""A runtime on a real bundle: what the shells start with."""
+
+from collections.abc import Mapping, Sequence
+
+from jointspace.batch import VISION
+from jointspace.deploy.runtime import BundleEmbedder
+from jointspace.deploy.stream import VisionStream
+from jointspace.errors import ConfigError, did_you_mean
+from jointspace.robot.configuration import RobotConfig
+from jointspace.robot.core.decoder import ActionDecoder
+from jointspace.robot.core.runtime import RobotRuntime
+
+
+def open_runtime(config: RobotConfig) -> RobotRuntime:
+    """Loads the bundle that the configuration names, verified, and makes a runtime on it.
+
+    Args:
+        config: everything that can be set.
+
+    Returns:
+        The runtime: idle and silent.
+
+    Raises:
+        ConfigError: no bundle is named, a camera is not the bundle's, or a match is needed and
+            there is no threshold.
+        BundleError: the bundle is not as it was written, or of another version.
+        InputError: the bundle sees no pictures.
+        MissingExtraError: the engine is not installed.
+    """
+    if not config.bundle:
+        raise ConfigError("bundle: got '', expected the folder that 'jointspace export' has made")
+    embedder = BundleEmbedder.load(
+        config.bundle, num_threads=config.num_threads, engine=config.engine
+    )
+    return runtime_of_bundle(config, embedder)
+
+
+def runtime_of_bundle(
+    config: RobotConfig, embedder: BundleEmbedder, *, decoder: ActionDecoder | None = None
+) -> RobotRuntime:
+    """Makes a runtime on a bundle that is loaded.
+
+    Args:
+        config: everything that can be set; `bundle` is not read.
+        embedder: the bundle.
+        decoder: what turns percepts into actions; by default what `config.decoder` names.
+
+    Returns:
+        The runtime: idle and silent.
+
+    Raises:
+        ConfigError: a camera is not the bundle's, or a match is needed and there is no threshold.
+        InputError: the bundle sees no pictures.
+    """
+    known = embedder.preprocessor.cameras
+    for camera in config.cameras:
+        if camera not in known:
+            raise ConfigError(
+                f"cameras: the bundle has no '{camera}'.{did_you_mean(camera, known)}"
+            )
+    return RobotRuntime(
+        config,
+        embedder,
+        cameras=config.cameras or known,
+        make_stream=lambda: VisionStream(embedder),
+        judge=embedder.thresholds.get(VISION),
+        decoder=decoder,
+        state_window_s=embedder.preprocessor.window_s,
+    )
+
+
+def camera_of_topic(config: RobotConfig, cameras: Sequence[str]) -> Mapping[str, str]:
+    """Says which camera each image topic is.
+
+    Args:
+        config: `image_topics`.
+        cameras: the runtime's.
+
+    Returns:
+        Topic -> camera.
+
+    Raises:
+        ConfigError: there are more topics than cameras or fewer, or a topic is named twice.
+    """
+    topics = config.image_topics
+    if len(topics) != len(cameras) or len(set(topics)) < len(topics):
+        raise ConfigError(
+            f"image_topics: got {list(topics)}, expected {len(cameras)} distinct ones, one for "
+            f"each of the cameras {', '.join(cameras)}; or name fewer cameras"
+        )
+    return dict(zip(topics, cameras, strict=True))

@@ -1,0 +1,43 @@
+"""The page on the robot says what the code does."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from jointspace.robot.configuration import parameters
+from jointspace.robot.core.safety import State
+
+PAGE = (Path(__file__).parents[2] / "docs" / "concepts" / "robot.md").read_text(encoding="utf-8")
+
+
+def shown(value):
+    if isinstance(value, tuple):
+        return f"[{', '.join(shown(each) for each in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}"
+
+
+def row(parameter):
+    spans = parameter.choices or (
+        () if math.isinf(parameter.low) else (f"{parameter.low:g} to {parameter.high:g}",)
+    )
+    cells = (f"`{parameter.name}`", f"`{shown(parameter.default)}`", ", ".join(spans))
+    return f"| {' | '.join(cells)} | {parameter.description} |"
+
+
+@pytest.mark.parametrize("parameter", parameters(), ids=lambda parameter: parameter.name)
+def test_the_page_has_every_parameter_with_default_range_and_description(parameter):
+    assert row(parameter) in PAGE.splitlines()
+
+
+def test_the_page_has_no_parameter_that_does_not_exist():
+    table = PAGE.split("## Parameters")[1]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [p.name for p in parameters()]
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_page_has_every_state(state):
+    assert f"| `{state}` |" in PAGE
