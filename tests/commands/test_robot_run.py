@@ -43,7 +43,7 @@ def test_a_bundle_that_is_none_is_named(capsys):
         (["command_topic=say//it"], "topic: got 'say//it', expected words of letters"),
         (
             ['image_topics=["a","b"]'],
-            "expected one for each camera of the bundle: front",
+            "image_topics: got ['a', 'b'], expected 1 distinct ones",
         ),
         (["visual_input=tensor_list"], "visual_input: got 'tensor_list', expected 'image' without"),
     ],
@@ -64,6 +64,19 @@ def test_a_network_that_is_not_there_is_named(bundle, domain_id, monkeypatch, ca
     )
     assert cli.main(["robot", "run", bundle, "--domain-id", str(domain_id)]) == 2
     assert f"domain {domain_id} cannot be joined" in capsys.readouterr().err
+
+
+def test_a_robot_needs_no_torch_and_none_of_what_reads_data_sets():
+    script = (
+        "import sys\n"
+        "import jointspace.commands.robot_run\n"
+        "heavy = {'torch', 'pyarrow', 'PIL', 'av', 'matplotlib', 'cattrs', 'rich', 'onnxruntime'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.encoders.inputs import IMAGE_PX, NUM_ACTIONS
 from tests.export.robots import build, preprocessor
 
 # On a busy machine torch's exporter takes minutes.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOLERANCE = 1e-4
 SMALL = {"vision": VisionConfig(channels=(8, 12), width=16, stem_stride=4), "sensors": ()}
@@ -56,7 +56,7 @@ def samples(made, *, seed=0):
     ]
 
 
-@pytest.fixture(scope="module", params=["demo", pytest.param("fused", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=list(BUILDS))
 def pair(request, tmp_path_factory):
     """A torch embedder, and that of its bundle."""
     made = preprocessor(discrete=request.param == "fused", sensors=())

@@ -38,11 +38,6 @@ def test_velocities_are_stamped_where_a_header_is_given():
     assert received.twist.linear.x == 0.25
 
 
-def test_a_channel_that_no_twist_has_is_refused():
-    with pytest.raises(InputError, match="channel 'linear': a Twist has no such number"):
-        messages.twist(message, ["linear"], np.zeros(1))
-
-
 def test_an_arm_is_told_positions_and_when_to_be_there():
     sent = messages.joint_trajectory(
         message, ["a", "b"], np.array([0.5, 1.5]), reach_ns=1_050_000_000, header=header("")

@@ -12,8 +12,8 @@ from jointspace.errors import JointspaceError
 from jointspace.robot.configuration import RobotConfig
 from jointspace.robot.core.safety import Decision, State
 from jointspace.robot.core.worker import PerceptionWorker
-from jointspace.robot.load import LoadedRobot, load_robot
 from jointspace.robot.shell import RobotShell
+from jointspace_ros.bundle import LoadedRobot, load_robot
 from jointspace_ros.parameters import declare_parameters, read_config, refusal
 from jointspace_ros.wire import RclpyWire
 

@@ -69,11 +69,18 @@ class RclpyWire:
         """
 
         def hear(message: Any) -> None:
+            # An exception would end the executor, which then hears no "stop".
             try:
                 on_message(message)
-            except Exception as error:  # noqa: BLE001 - it would end the executor, which then hears no "stop"
-                self._node.get_logger().error(f"{topic}: a message was lost: {error}")
-                on_broken(WireError(f"{topic}: {error}"))
+            except Exception as error:  # noqa: BLE001 - see above
+                lost(error)
+
+        def lost(cause: Exception) -> None:
+            self._node.get_logger().error(f"{topic}: a message was lost: {cause}")
+            try:
+                on_broken(WireError(f"{topic}: {cause}"))
+            except Exception as error:  # noqa: BLE001 - see above
+                self._node.get_logger().error(f"{topic}: and nothing could be done: {error}")
 
         refused = _Refused()
         subscription = self._node.create_subscription(

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from jointspace.commands.arguments import RobotReplay
+from jointspace.deploy.runtime import BundleEmbedder
 from jointspace.robot.configuration_file import read_robot_config
-from jointspace.robot.load import load_bundle, robot_of
+from jointspace.robot.core.build import runtime_of_bundle
 from jointspace.robot.replay import replay
 from jointspace.robot.replay_summary import ReplaySummary
 from jointspace.robot.replay_topics import config_for_bag
@@ -29,18 +30,19 @@ def run(arguments: RobotReplay) -> ReplaySummary:
         read_robot_config(arguments.config, overrides=arguments.overrides),
         bundle=str(arguments.bundle),
     )
-    embedder = load_bundle(config)
+    embedder = BundleEmbedder.load(
+        arguments.bundle, num_threads=config.num_threads, engine=config.engine
+    )
     config = config_for_bag(
         config,
         arguments.bag,
         cameras=embedder.preprocessor.cameras,
         needs_command=not arguments.say,
     )
-    robot = robot_of(config, embedder)
     return replay(
         arguments.bag,
-        robot.runtime,
-        model_id=robot.model_id,
+        runtime_of_bundle(config, embedder),
+        model_id=embedder.manifest.model_id,
         latency_s=arguments.latency_ms / 1e3,
         say=arguments.say,
         out=arguments.out,

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jointspace.commands.arguments import RobotRun
+from jointspace.deploy.runtime import BundleEmbedder
 from jointspace.errors import MissingExtraError
 from jointspace.robot.configuration_file import read_robot_config
-from jointspace.robot.load import load_robot
+from jointspace.robot.core.build import runtime_of_bundle
 
 try:
     from jointspace.robot.dds.names import NodeName
@@ -55,9 +56,15 @@ def run(arguments: RobotRun) -> "RunSummary":
         else config.domain_id or None,
         loopback=arguments.loopback,
     )
-    robot = load_robot(config)
+    embedder = BundleEmbedder.load(
+        arguments.bundle, num_threads=config.num_threads, engine=config.engine
+    )
     return run_node(
-        robot.runtime, network=network, name=name, model_id=robot.model_id, report=_report
+        runtime_of_bundle(config, embedder),
+        network=network,
+        name=name,
+        model_id=embedder.manifest.model_id,
+        report=_report,
     )
 
 

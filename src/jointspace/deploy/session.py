@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from jointspace.deploy.graph import Graph
+from jointspace.deploy.graph import FRAME_GRAPH, Graph
 from jointspace.deploy.manifest import Engine
 from jointspace.errors import BundleError, InputError, MissingExtraError
 
@@ -120,10 +120,10 @@ class _OnnxSession:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        # An arena keeps the most that any call ever needed, and memory patterns are kept for every
-        # shape that ever came: with free axes neither has a bound.
+        # An arena keeps the most that any call ever needed, and a plan of memory is kept for every
+        # shape that ever came: with free axes neither has a bound. Pictures come in few shapes.
         options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
+        options.enable_mem_pattern = graph.name == FRAME_GRAPH
         options.log_severity_level = 3  # errors alone
         self._name = graph.name
         try:

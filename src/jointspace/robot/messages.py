@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from jointspace.errors import InputError, did_you_mean
+from jointspace.robot.core.twist import twist_numbers
 
 Make = Callable[..., Any]
-
-TWIST_CHANNELS = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 
 SIMILARITY_TOPIC = "~/similarity"
 BEST_INSTRUCTION_TOPIC = "~/best_instruction"
@@ -53,22 +52,6 @@ def header(make: Make, *, time_ns: int, frame_id: str) -> Any:
     return make("std_msgs/msg/Header", stamp=time(make, time_ns), frame_id=frame_id)
 
 
-def check_twist_channels(names: Sequence[str]) -> None:
-    """Checks that a Twist has the channels.
-
-    Args:
-        names: of the control vector's channels.
-
-    Raises:
-        InputError: one is no number of a Twist.
-    """
-    for name in names:
-        if name not in TWIST_CHANNELS:
-            raise InputError(
-                f"channel '{name}': a Twist has no such number.{did_you_mean(name, TWIST_CHANNELS)}"
-            )
-
-
 def twist(
     make: Make,
     names: Sequence[str],
@@ -80,23 +63,16 @@ def twist(
 
     Args:
         make: see above.
-        names: what each value is: `linear.x` to `angular.z`; what is not named is 0.
+        names: what each value is, of `TWIST_CHANNELS`; what is not named is 0.
         values: in m/s and rad/s.
         stamped: the header of a TwistStamped; without one it is a Twist.
-
-    Raises:
-        InputError: a name is no number of a Twist.
     """
-    check_twist_channels(names)
-    number = dict.fromkeys(TWIST_CHANNELS, 0.0)
-    number.update(zip(names, values.tolist(), strict=True))
-    parts = {
-        part: make(
-            "geometry_msgs/msg/Vector3", **{axis: number[f"{part}.{axis}"] for axis in "xyz"}
-        )
-        for part in ("linear", "angular")
-    }
-    plain = make("geometry_msgs/msg/Twist", **parts)
+    numbers = twist_numbers(names, values)
+    linear, angular = (
+        make("geometry_msgs/msg/Vector3", **dict(zip("xyz", part, strict=True)))
+        for part in (numbers[:3], numbers[3:])
+    )
+    plain = make("geometry_msgs/msg/Twist", linear=linear, angular=angular)
     if stamped is None:
         return plain
     return make("geometry_msgs/msg/TwistStamped", header=stamped, twist=plain)

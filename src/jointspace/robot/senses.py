@@ -2,14 +2,10 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
-from jointspace.errors import ConfigError, InputError, WireError
-from jointspace.robot.configuration import RobotConfig
+from jointspace.errors import InputError, WireError
+from jointspace.robot.core.build import camera_of_topic
 from jointspace.robot.core.images import CompressedPicture, Picture, RawPicture
 from jointspace.robot.core.percept import Heard
 from jointspace.robot.core.runtime import RobotRuntime
@@ -17,25 +13,6 @@ from jointspace.robot.messages import TENSOR_LIST, joint_positions, tensor_row, 
 from jointspace.robot.wire import Subscription, Wire
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class BrokenPicture:
-    """A picture whose message could not even be read.
-
-    Attributes:
-        cause: what was wrong with it.
-    """
-
-    cause: str
-
-    def rgb(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Has no pixels.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError(self.cause)
 
 
 class Senses:
@@ -62,13 +39,13 @@ class Senses:
             "std_msgs/msg/String",
             qos=config.command_qos,
             on_message=self._hear,
-            on_broken=self._ignore,
+            on_broken=self._mishear,
         )
         self.subscriptions: dict[str, Subscription] = {"command_qos": commands}
         if config.visual_input == "tensor_list":
             self.subscriptions["image_qos"] = self._watch_tensors()
         else:
-            for topic, camera in zip(config.image_topics, camera_names(runtime), strict=True):
+            for topic, camera in camera_of_topic(config, runtime.cameras).items():
                 self.subscriptions[f"image_qos of {camera}"] = self._watch(topic, camera)
         if config.state_topic:
             self.subscriptions["state_qos"] = wire.subscribe(
@@ -76,7 +53,7 @@ class Senses:
                 "sensor_msgs/msg/JointState",
                 qos=config.state_qos,
                 on_message=self._measure,
-                on_broken=self._ignore,
+                on_broken=lambda error: runtime.on_malformed(str(error)),
             )
 
     def counts(self) -> dict[str, str]:
@@ -121,10 +98,6 @@ class Senses:
         def see_compressed(message: Any) -> None:
             see(CompressedPicture(message.data, format=message.format), message.header)
 
-        def see_broken(error: WireError) -> None:
-            picture = BrokenPicture(str(error))
-            self._runtime.on_image(picture, now_s=self._wire.steady_s(), camera=camera)
-
         kind = "CompressedImage" if self._compressed else "Image"
         # One picture is kept: of several that wait, only the newest is of use.
         return self._wire.subscribe(
@@ -133,7 +106,7 @@ class Senses:
             qos=self._runtime.config.image_qos,
             depth=1,
             on_message=see_compressed if self._compressed else see_raw,
-            on_broken=see_broken,
+            on_broken=lambda error: self._runtime.on_malformed(str(error)),
         )
 
     def _watch_tensors(self) -> Subscription:
@@ -158,7 +131,7 @@ class Senses:
             qos=config.image_qos,
             depth=1,
             on_message=see,
-            on_broken=self._ignore,
+            on_broken=lambda error: self._runtime.on_malformed(str(error)),
         )
 
     def _age_s(self, header: Any) -> float:
@@ -168,32 +141,21 @@ class Senses:
         if self._runtime.on_command(message.data, now_s=self._wire.steady_s()) is Heard.STOP:
             self._on_stop()
 
+    def _mishear(self, error: WireError) -> None:
+        """Takes what cannot be read for a stop: it may have been one."""
+        _LOG.warning("a command cannot be read, and stops the robot: %s", error)
+        self._runtime.on_command("", now_s=self._wire.steady_s())
+        self._on_stop()
+
     def _measure(self, message: Any) -> None:
         try:
             values = joint_positions(message, self._runtime.config.state_names)
         except InputError as error:
-            _LOG.warning("%s", error)
-        else:
-            self._runtime.on_state(values, now_s=self._wire.steady_s())
-
-    def _ignore(self, error: WireError) -> None:
-        _LOG.warning("%s", error)
-
-
-def camera_names(runtime: RobotRuntime) -> tuple[str, ...]:
-    """Returns the camera that each image topic shows.
-
-    Args:
-        runtime: whose configuration names topics, and may name cameras.
-
-    Raises:
-        ConfigError: the bundle has other cameras, or other than one for each topic.
-    """
-    config: RobotConfig = runtime.config
-    names = config.cameras or runtime.cameras
-    if set(names) != set(runtime.cameras) or len(names) != len(config.image_topics):
-        raise ConfigError(
-            f"image_topics: got {len(config.image_topics)} topics for cameras {list(names)}, "
-            f"expected one for each camera of the bundle: {', '.join(runtime.cameras)}"
-        )
-    return names
+            self._runtime.on_malformed(str(error))
+            return
+        age_s = self._age_s(message.header)
+        if age_s < -self._runtime.config.stamp_tolerance_s:
+            self._runtime.on_malformed(f"a state's stamp is {-age_s:.2f} s in the future")
+            return
+        # A state counts from when it was measured, as a picture does.
+        self._runtime.on_state(values, now_s=self._wire.steady_s() - max(0.0, age_s))

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from jointspace.errors import WireError
@@ -16,6 +17,7 @@ _LOG = logging.getLogger(__name__)
 
 # How long the last message may take to reach every reliable reader.
 _FAREWELL_S = 0.5
+_FAREWELL_GAP_S = 0.01
 
 
 class RobotShell:
@@ -60,9 +62,16 @@ class RobotShell:
             self._send(self.runtime.tick(now_s), now_s)
 
     def end(self) -> None:
-        """Sends the last message, which stands still, and waits until it is heard."""
+        """Sends the last message, which stands still, and waits until it is heard.
+
+        It is sent `zero_messages` times, since a best-effort subscriber may lose one.
+        """
         with self._lock:
-            self._send(self.runtime.shutdown(), self._wire.steady_s())
+            decision = self.runtime.shutdown()
+            self._send(decision, self._wire.steady_s())
+            for _ in range(self.runtime.config.zero_messages - 1):
+                time.sleep(_FAREWELL_GAP_S)
+                self._send(decision, self._wire.steady_s())
         if self.voice.control is not None:
             self.voice.control.flush(timeout_s=_FAREWELL_S)
 

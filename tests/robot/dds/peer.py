@@ -142,6 +142,7 @@ class Peer:
         self.diagnostics = self._listen("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
         self.shot = None
         self.joints = None
+        self.joints_age_s = 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._live, name="camera")
 
@@ -162,10 +163,13 @@ class Peer:
             assert time.monotonic() < ends_s, "the robot did not come"
             time.sleep(0.02)
 
-    def say(self, text):
+    def say(self, text, *, garbled=False):
         """Speaks; returns when."""
+        cdr = encode(message("std_msgs/msg/String", data=text))
+        if garbled:
+            cdr = cdr.replace(text[:2].encode(), b"\xff\xfe")
         now_s = time.monotonic()
-        self._speech.publish(message("std_msgs/msg/String", data=text))
+        self._speech.writer.write(dds_type("std_msgs/msg/String")(cdr))
         return now_s
 
     def _listen(self, topic, type_name):
@@ -182,14 +186,14 @@ class Peer:
             if self.shot is not None:
                 self._camera.writer.write(self._picture(self.shot.to_cdr()))
             if self.joints is not None:
-                self._joints.publish(joint_state(self.joints))
+                self._joints.publish(joint_state(self.joints, self.joints_age_s))
 
 
-def joint_state(positions):
+def joint_state(positions, age_s):
     nothing = np.empty(0)
     return message(
         "sensor_msgs/msg/JointState",
-        header=header(),
+        header=header(age_s),
         name=list(positions),
         position=np.array(list(positions.values()), dtype=np.float64),
         velocity=nothing,

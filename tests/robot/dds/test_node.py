@@ -3,10 +3,11 @@
 import queue
 import struct
 import threading
+import time
 
 import pytest
 from cyclonedds.builtin import BuiltinDataReader, BuiltinTopicDcpsPublication
-from cyclonedds.core import Policy
+from cyclonedds.core import DDSException, Policy
 from cyclonedds.sub import DataReader
 from cyclonedds.topic import Topic
 
@@ -14,7 +15,7 @@ from jointspace.errors import WireError
 from jointspace.robot.dds.graph import GRAPH_QOS, GRAPH_TOPIC, GRAPH_TYPE
 from jointspace.robot.dds.names import NodeName
 from jointspace.robot.dds.network import Network
-from jointspace.robot.dds.node import Node
+from jointspace.robot.dds.node import Node, Publisher
 from jointspace.robot.dds.qos import qos_profile
 from jointspace.robot.dds.types import dds_type, decode, message
 
@@ -119,6 +120,39 @@ def test_the_graph_says_which_node_the_endpoints_belong_to(node):
     assert (entry.node_namespace, entry.node_name) == ("/arm", "tester")
     assert bytes(entry.reader_gid_seq[0].data) == subscription.reader.guid.bytes
     assert bytes(entry.writer_gid_seq[0].data) == publisher.writer.guid.bytes
+
+
+def test_a_publisher_that_leaves_sends_no_message(node, domain_id):
+    subscription, received, broken = subscribe(node)
+    node.start()
+    with Node(Network(domain_id=domain_id, loopback=True), NodeName("other", "/arm")) as other:
+        publisher = other.publisher("words", STRING, qos_profile("DEFAULT"))
+        publisher.publish(text("pick"))
+        assert received.get(timeout=WAIT_S).data == "pick"
+        del publisher
+    ends_s = time.monotonic() + WAIT_S
+    while subscription.num_writers and time.monotonic() < ends_s:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert received.empty()
+    assert broken.empty()
+
+
+class Refusing:
+    """A writer of a network that is full; as that of cyclonedds, it stumbles over its timeout."""
+
+    def write(self, sample):
+        raise DDSException(DDSException.DDS_RETCODE_TIMEOUT, "full")
+
+    def wait_for_acks(self, timeout):
+        raise AttributeError("type object 'Exception' has no attribute 'DDS_RETCODE_TIMEOUT'")
+
+
+def test_a_network_that_takes_nothing_is_an_error_and_waiting_for_it_ends():
+    publisher = Publisher(Refusing(), "/words", STRING)
+    with pytest.raises(WireError, match="a message could not be sent: full"):
+        publisher.publish(text("pick"))
+    assert not publisher.flush(timeout_s=0.1)
 
 
 def test_a_node_that_is_closed_listens_no_longer(domain_id):

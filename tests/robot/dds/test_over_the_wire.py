@@ -69,7 +69,7 @@ def test_a_robot_moves_when_it_may_and_stands_whenever_it_must_not(domain_id, to
         peer.shot, cut_s = None, time.monotonic()
         seconds = time_to_stand(peer, cut_s)
         told(f"camera cut to zero, timeout {IMAGE_TIMEOUT_S} s", seconds)
-        assert IMAGE_TIMEOUT_S - 0.1 <= seconds < IMAGE_TIMEOUT_S + CONTROL_PERIOD_S + SLACK_S
+        assert IMAGE_TIMEOUT_S - 0.3 <= seconds < IMAGE_TIMEOUT_S + CONTROL_PERIOD_S + SLACK_S
         check_stays_still(peer)
         go(peer)
 
@@ -221,9 +221,9 @@ def test_an_arm_goes_from_where_it_stands_and_holds_where_it_is_stopped(domain_i
         assert first.points[0].time_from_start.nanosec == 50_000_000
         peer.control.wait_for(lambda sent: sent.points[0].positions[0] > 0.1, since_s=said_s)
         stopped_s = peer.say("stop")
-        time.sleep(0.5)
+        time.sleep(0.8)
         lift = [sent.points[0].positions[0] for _, sent in peer.control.since(said_s)]
-        held = [sent.points[0].positions[0] for _, sent in peer.control.since(stopped_s + 0.3)]
+        held = [sent.points[0].positions[0] for _, sent in peer.control.since(stopped_s + 0.5)]
         assert -0.2 <= lift[0] < -0.1  # from where it stood
         assert np.abs(np.diff(lift)).max() <= 0.4 * 2 * CONTROL_PERIOD_S
         assert lift[-1] < 0.5

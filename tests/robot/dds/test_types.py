@@ -1,6 +1,7 @@
 """Messages, their bytes and their names on the wire."""
 
 import struct
+import threading
 import time
 
 import numpy as np
@@ -109,3 +110,19 @@ def test_every_type_of_the_node_has_a_class_for_the_wire(name):
 def test_an_unknown_type_is_refused_with_the_closest():
     with pytest.raises(ConfigError, match="Did you mean 'sensor_msgs/msg/Image'"):
         dds_type("sensor_msgs/msg/Imag")
+
+
+def test_threads_that_ask_for_a_type_at_once_get_the_same_one():
+    name = "sensor_msgs/msg/PointCloud2"  # nobody else asks for it
+    together, found = threading.Barrier(8), []
+
+    def ask():
+        together.wait()
+        found.append(dds_type(name))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1

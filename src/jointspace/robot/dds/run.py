@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jointspace.errors import ConfigError
 from jointspace.robot.core.runtime import RobotRuntime
 from jointspace.robot.core.worker import PerceptionWorker
 from jointspace.robot.dds.loop import interruption, run_at_rate
@@ -54,6 +55,33 @@ class RunSummary:
         }
 
 
+class RobotNode(RobotShell):
+    """A robot over DDS.
+
+    Args:
+        node: on the wire; started by `run_node`.
+        runtime: the robot's mind.
+        model_id: of its bundle.
+
+    Raises:
+        ConfigError: topics, names or cameras do not fit, or it takes a ROS to do what is set.
+    """
+
+    def __init__(self, node: Node, runtime: RobotRuntime, *, model_id: str) -> None:
+        config = runtime.config
+        if config.visual_input != "image":
+            raise ConfigError(
+                f"visual_input: got '{config.visual_input}', expected 'image' without ROS; "
+                "ros/jointspace_ros takes tensors"
+            )
+        if not config.autostart:
+            raise ConfigError(
+                "autostart: got false, expected true without ROS: there is no lifecycle manager; "
+                "ros/jointspace_ros heeds one"
+            )
+        super().__init__(DdsWire(node), runtime, model_id=model_id)
+
+
 def run_node(
     runtime: RobotRuntime,
     *,
@@ -80,7 +108,7 @@ def run_node(
     """
     config = runtime.config
     with interruption() as interrupted, Node(network, name) as node:
-        robot = RobotShell(DdsWire(node), runtime, model_id=model_id)
+        robot = RobotNode(node, runtime, model_id=model_id)
         watch = _Watch(robot, period_s=1 / config.diagnostics_rate_hz, report=report)
         began_s = time.monotonic()
 
@@ -115,7 +143,7 @@ class _Watch:
     """Tells how a robot is, now and then."""
 
     def __init__(
-        self, robot: RobotShell, *, period_s: float, report: Callable[[str], object]
+        self, robot: RobotNode, *, period_s: float, report: Callable[[str], object]
     ) -> None:
         self._robot = robot
         self._period_s = period_s

@@ -5,6 +5,7 @@ picture. So a sample here is the bytes of a message and nothing else: cyclonedds
 unread, and rosbags turns them into a message whose arrays are views, in a tenth of a millisecond.
 """
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -36,6 +37,8 @@ _IDL_OF = {
     "float64": idl.float64,
     "string": str,
 }
+
+_BUILDING = threading.Lock()
 
 
 class Sample:
@@ -109,7 +112,6 @@ def dds_type_name(type_name: str) -> str:
     return f"{package.replace('/', '::')}::dds_::{name}_"
 
 
-@cache
 def dds_type(type_name: str) -> type[Any]:
     """Returns the class that cyclonedds needs of a type; its instances are `Sample`.
 
@@ -120,10 +122,19 @@ def dds_type(type_name: str) -> type[Any]:
         ConfigError: ROS 2 has no such type.
     """
     _known(type_name)
+    with _BUILDING:
+        return _dds_type(type_name)
+
+
+@cache
+def _dds_type(type_name: str) -> type[Any]:
     # Not by inheritance: cyclonedds takes every base for a base of the type on the wire.
-    struct = _struct(type_name)
+    struct: type[Any] = _struct(type_name)
     for method in ("__init__", "serialize", "deserialize", "deserialize_key"):
         setattr(struct, method, Sample.__dict__[method])
+    # Otherwise done by the first topic, where two threads would be in each other's way.
+    struct.__idl__.populate()
+    struct.__idl__.fill_type_data()
     return struct
 
 

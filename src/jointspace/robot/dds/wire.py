@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from jointspace.errors import ConfigError, WireError
+from jointspace.errors import WireError
 from jointspace.robot.dds.node import Node, Publisher, Subscription
 from jointspace.robot.dds.qos import qos_profile
 from jointspace.robot.dds.types import message
-from jointspace.robot.messages import TENSOR_LIST
 
 
 class DdsWire:
@@ -57,11 +56,6 @@ class DdsWire:
         Raises:
             ConfigError: topic, type or profile cannot be.
         """
-        if type_name == TENSOR_LIST:
-            raise ConfigError(
-                "visual_input: got 'tensor_list', expected 'image' without ROS; ros/jointspace_ros "
-                "takes tensors"
-            )
         return self._node.subscribe(
             topic,
             type_name,
