@@ -61,3 +61,28 @@ def test_a_node_without_autostart_waits_and_ends_by_a_signal():
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == ""
         assert process.wait(timeout=60) == 0
+
+
+_IMPORTS = """
+import sys
+from tests.ros import stand_in_rclpy
+
+sys.modules.update(stand_in_rclpy.modules())
+before = set(sys.modules)
+import jointspace_ros.main
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+"""
+
+
+@pytest.mark.slow
+def test_the_node_needs_numpy_and_the_engine_alone():
+    folders = [ROOT / "src", ROOT, ROOT / "ros" / "jointspace_ros"]
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTS],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    heavy = {"torch", "pyarrow", "PIL", "matplotlib", "av", "cattrs", "cyclonedds", "cv_bridge"}
+    assert heavy.isdisjoint(done.stdout.split())
