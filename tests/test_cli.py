@@ -189,12 +189,12 @@ def test_debugging_shows_the_traceback_before_the_line(command, capsys, monkeypa
         (
             [],
             (
-                "which command? Known: demo, embed, evaluate, inspect, push, robot run, rollout, "
-                "save, simulate, train. See jointspace --help"
+                "which command? Known: demo, embed, evaluate, inspect, push, robot replay, "
+                "robot run, rollout, save, simulate, train. See jointspace --help"
             ),
         ),
         (["evalute", "x"], "unknown command 'evalute'. Did you mean 'evaluate'?"),
-        (["robot"], "which command? Known: robot run. See jointspace --help"),
+        (["robot"], "which command? Known: robot replay, robot run. See jointspace --help"),
         (["robot", "rum", "x"], "unknown command 'robot rum'. Did you mean 'robot run'?"),
         (
             ["robot", "run"],

@@ -43,6 +43,7 @@ COMMANDS = {
     "rollout": arguments.Rollout,
     "demo": arguments.Demo,
     "robot run": arguments.RobotRun,
+    "robot replay": arguments.RobotReplay,
 }
 
 _Command = (
@@ -58,6 +59,7 @@ _Command = (
     | Annotated[arguments.Rollout, subcommand("rollout")]
     | Annotated[arguments.Demo, subcommand("demo")]
     | Annotated[arguments.RobotRun, subcommand("robot run")]
+    | Annotated[arguments.RobotReplay, subcommand("robot replay")]
 )
 
 _DESCRIPTION = "One embedding space for what a robot sees, what it is told and what it does."

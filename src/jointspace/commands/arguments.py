@@ -14,7 +14,7 @@ class Inspect:
     """Tell what is in a robot data set, and what is wrong with it."""
 
     dataset: Annotated[Positional[Path], arg(metavar="DATASET")]
-    """Folder of the data set (LeRobot v2.0, v2.1 or v3.0)."""
+    """Folder of the data set (LeRobot v2.0, v2.1 or v3.0), ROS 2 bag, or folder of bags."""
     videos: bool = True
     """Decode every video, to find the broken and the black ones."""
     json: Flag = False
@@ -183,6 +183,8 @@ class Simulate:
     """Share of the episodes whose expert's hand shakes; some of them fail, and are labelled so."""
     renderer: Literal["ray", "gl"] = "ray"
     """ray needs nothing but a processor; gl an OpenGL library."""
+    bag: Annotated[tuple[Path, ...] | None, arg(metavar="[DIR]")] = None
+    """Write the episodes as ROS 2 bags too (rosbag2 MCAP), a folder each: into OUT/bags, or DIR."""
     json: Flag = False
     """Print one JSON object on standard output."""
 
@@ -259,6 +261,33 @@ class RobotRun:
         return tuple(each for group in self.remap for each in group)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RobotReplay:
+    """Run a robot on a bag of ROS 2, its clock the bag's: the same result each time."""
+
+    bag: Annotated[Positional[Path], arg(metavar="BAG")]
+    """Folder of rosbag2, or a .mcap or .db3 file."""
+    bundle: Annotated[Path, arg(metavar="BUNDLE")]
+    """Folder that `export` wrote."""
+    out: Annotated[Path | None, arg(metavar="OUT", aliases=["-o"])] = None
+    """Write what the robot says as a bag, or every decision and percept as lines (OUT.jsonl)."""
+    config: Annotated[Path | None, arg(metavar="FILE")] = None
+    """TOML file, as of `robot run`; topics that it does not name are found in the bag."""
+    set: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="KEY=VALUE ...")] = ()
+    """Change keys of the configuration: --set decoder=velocity image_timeout_s=0.3."""
+    say: Annotated[str, arg(metavar="TEXT")] = ""
+    """A command that is said instead of those in the bag."""
+    latency_ms: float = 0.0
+    """How long perception takes: a network of that speed, whatever this machine's."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Every KEY=VALUE, in the order given."""
+        return tuple(each for group in self.set for each in group)
+
+
 Arguments = (
     Inspect
     | Train
@@ -272,4 +301,5 @@ Arguments = (
     | Rollout
     | Demo
     | RobotRun
+    | RobotReplay
 )

@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jointspace.commands.arguments import Simulate
 from jointspace.data.open import open_dataset
+from jointspace.data.ros_types import import_rosbags
 from jointspace.data.schema import RobotDataset
 from jointspace.errors import InputError
 from jointspace.progress import progress_bar
+from jointspace.sim.bags import SimulatedBags, simulate_bags
 from jointspace.sim.dataset import SimulatedDataset, simulate_dataset
 from jointspace.sim.plan import SimulationPlan
 
@@ -21,10 +24,12 @@ class Simulated:
     Attributes:
         made: the folder and its manifest.
         dataset: what the reader finds there.
+        bags: the episodes as bags; None where none were asked for.
     """
 
     made: SimulatedDataset
     dataset: RobotDataset
+    bags: SimulatedBags | None = None
 
     @property
     def num_frames(self) -> int:
@@ -55,6 +60,7 @@ class Simulated:
                 f"skills: {skills}",
                 f"splits: {splits}",
                 f"data set: {self.made.path}",
+                *([f"bags: {self.bags.path}"] if self.bags else []),
                 f"next: jointspace train configs/demo.toml --data {self.made.path} --out RUN",
             ]
         )
@@ -72,6 +78,7 @@ class Simulated:
             "skills": dict(self.skills),
             "findings": [str(finding) for finding in self.dataset.findings],
             "manifest": dict(self.made.manifest),
+            "bags": None if self.bags is None else str(self.bags.path),
         }
 
 
@@ -83,7 +90,7 @@ def run(arguments: Simulate) -> Simulated:
 
     Raises:
         InputError: an argument is out of range, or the folder holds something else.
-        MissingExtraError: MuJoCo or PyAV is not installed.
+        MissingExtraError: MuJoCo, PyAV or, for bags, rosbags is not installed.
         StorageError: a file could not be written.
         WorkerError: a process died; what is finished is kept.
     """
@@ -96,9 +103,26 @@ def run(arguments: Simulate) -> Simulated:
         samples=arguments.samples,
         noisy_fraction=arguments.noisy,
     )
+    bags_folder = _bags_folder(arguments)
     with progress_bar("simulating") as report:
         made = simulate_dataset(arguments.out, plan, num_workers=arguments.workers, progress=report)
-    return Simulated(made, open_dataset(made.path))
+    bags = None
+    if bags_folder is not None:
+        with progress_bar("writing bags") as report:
+            bags = simulate_bags(bags_folder, plan, num_workers=arguments.workers, progress=report)
+    return Simulated(made, open_dataset(made.path), bags)
+
+
+def _bags_folder(arguments: Simulate) -> Path | None:
+    """Returns where the bags go; checked before hours of simulation, not after."""
+    if arguments.bag is None:
+        return None
+    if len(arguments.bag) > 1:
+        raise InputError(
+            f"--bag: got {len(arguments.bag)} folders, expected one, or none for OUT/bags"
+        )
+    import_rosbags()
+    return arguments.bag[0] if arguments.bag else arguments.out / "bags"
 
 
 def camera_names(text: str) -> tuple[str, ...]:

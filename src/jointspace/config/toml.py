@@ -7,14 +7,16 @@ import dataclasses
 import tomllib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from jointspace.config.checks import check_config
 from jointspace.config.sections import RunConfig
 from jointspace.errors import ConfigError, did_you_mean
+
+Config = TypeVar("Config")
 
 
 def read_config(path: Path, *, overrides: Sequence[str] = ()) -> RunConfig:
@@ -32,17 +34,26 @@ def read_config(path: Path, *, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: the file cannot be read or is no TOML; a key is unknown; a value has the wrong
             type or lies outside its range; an override is not of the form `key=value`.
     """
+    table = read_table(path)
+    config = structure(table, RunConfig, source=str(path))
+    for override in overrides:
+        _override(table, override)
+        config = structure(table, RunConfig, source=f"override '{override}'")
+    return check_config(config, source=", then ".join([str(path), *overrides]))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Reads a TOML file.
+
+    Raises:
+        ConfigError: the file cannot be read or is no TOML.
+    """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise ConfigError(f"{path}: is no valid TOML: {error}") from error
-    config = _structure(table, source=str(path))
-    for override in overrides:
-        _override(table, override)
-        config = _structure(table, source=f"override '{override}'")
-    return check_config(config, source=", then ".join([str(path), *overrides]))
 
 
 def write_config(config: RunConfig) -> str:
@@ -70,14 +81,27 @@ def _override(table: dict[str, Any], override: str) -> None:
     table[names[-1]] = value
 
 
-def _structure(table: dict[str, Any], *, source: str) -> RunConfig:
+def structure(table: Mapping[str, Any], kind: type[Config], *, source: str) -> Config:
+    """Makes a dataclass of the keys and values of a table, strictly.
+
+    Args:
+        table: as TOML has it.
+        kind: a dataclass of numbers, texts, flags, tuples and further dataclasses.
+        source: what an error names as the place of the mistake.
+
+    Returns:
+        The dataclass; keys that the table does not name keep their defaults.
+
+    Raises:
+        ConfigError: a key is unknown, or a value has the wrong type.
+    """
     from cattrs import BaseValidationError, Converter  # noqa: PLC0415
     from cattrs.gen import make_dict_structure_fn  # noqa: PLC0415
 
     converter = Converter(detailed_validation=True, forbid_extra_keys=True)
 
-    def structure_table(kind: type) -> Any:
-        generated: Any = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
+    def structure_table(section: type) -> Any:
+        generated: Any = make_dict_structure_fn(section, converter, _cattrs_forbid_extra_keys=True)
         return lambda value, target: generated(_expect(value, dict, "a table"), target)
 
     def structure_tuple(value: Any, target: Any) -> Any:
@@ -94,7 +118,7 @@ def _structure(table: dict[str, Any], *, source: str) -> RunConfig:
         float, lambda value, _: float(_expect(value, int | float, "a number"))
     )
     try:
-        return converter.structure(table, RunConfig)
+        return converter.structure(table, kind)
     except BaseValidationError as error:
         key, cause = _first_cause(error)
         raise ConfigError(f"{source}: {key}: {cause}") from error

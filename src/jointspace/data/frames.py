@@ -14,7 +14,8 @@ from jaxtyping import UInt8
 from jointspace.data.decode import decode_images, decode_video
 from jointspace.data.frame_cache import cache_key, default_cache_dir, remove_stale, write_frames
 from jointspace.data.resize import resize_frame
-from jointspace.data.schema import Finding, FrameSpan, ImageSpan, RobotDataset
+from jointspace.data.rosbag_pictures import decode_messages, messages_cache_key
+from jointspace.data.schema import Finding, FrameSpan, ImageSpan, MessageSpan, RobotDataset
 from jointspace.errors import DataError, InputError, did_you_mean
 
 BLACK = 16
@@ -281,8 +282,7 @@ def _fill_one(
             reasons.append(error.cause)
 
     try:
-        root = span.root if isinstance(span, ImageSpan) else None
-        key = cache_key(span.path, column=_source(span)[1], image_px=image_px, root=root)
+        key = _cache_key(span, image_px=image_px)
     except OSError as error:
         return _Source(folder, 0, f"cannot be read: {error.strerror}")
     file = folder / f"{key}.npy"
@@ -331,12 +331,24 @@ def _choose(known: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
 def _decode(
     span: FrameSpan, *, num_threads: int = 1
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    if isinstance(span, MessageSpan):
+        return decode_messages(span)
     if isinstance(span, ImageSpan):
         return decode_images(span.path, column=span.column, root=span.root)
     return decode_video(span.path, num_threads=num_threads)
 
 
+def _cache_key(span: FrameSpan, *, image_px: int) -> str:
+    if isinstance(span, MessageSpan):
+        return messages_cache_key(span, image_px=image_px)
+    root = span.root if isinstance(span, ImageSpan) else None
+    return cache_key(span.path, column=_source(span)[1], image_px=image_px, root=root)
+
+
 def _source(span: FrameSpan) -> tuple[Path, str]:
+    """What is decoded at once: a video, a column of a table, a topic of a bag."""
+    if isinstance(span, MessageSpan):
+        return span.path, span.topic
     return span.path, span.column if isinstance(span, ImageSpan) else ""
 
 

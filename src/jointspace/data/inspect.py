@@ -10,7 +10,7 @@ from jointspace.data.frames import prepare_frames
 from jointspace.data.inspect_cameras import CameraFacts, camera_facts
 from jointspace.data.inspect_content import DimensionRange, check_content, dimension_ranges
 from jointspace.data.lerobot_check import check_lerobot_metadata
-from jointspace.data.open import open_dataset
+from jointspace.data.open import is_lerobot, open_dataset
 from jointspace.data.schema import Finding, RobotDataset
 from jointspace.errors import DataError, MissingExtraError
 
@@ -95,7 +95,8 @@ def inspect_dataset(
     except MissingExtraError as error:
         findings.append(Finding("note", "videos", f"not checked: {error}"))
         check_videos = False
-    findings += check_lerobot_metadata(path, dataset, cameras=cameras)
+    if is_lerobot(path):
+        findings += check_lerobot_metadata(path, dataset, cameras=cameras)
     if check_videos and dataset.info.cameras:
         dataset, found = _decoded(dataset, progress)
         findings += found

@@ -78,11 +78,12 @@ def find_instructions(
             f"{len(silent)} of {len(rows)} episodes have no instruction, as episode {silent[0]}"
         )
         findings.append(Finding("warning", "instructions", message))
-    findings.extend(_unusual(texts))
+    findings.extend(unusual_texts(texts))
     return tuple(texts), tuple(findings)
 
 
-def _unusual(texts: Sequence[str]) -> list[Finding]:
+def unusual_texts(texts: Sequence[str]) -> list[Finding]:
+    """Names instructions that are very long, or hold characters beyond ASCII, each once."""
     findings = []
     for text in dict.fromkeys(texts):
         start = text if len(text) <= 40 else f"{text[:40]}..."

@@ -89,7 +89,33 @@ class ImageSpan:
     root: Path
 
 
-FrameSpan = VideoSpan | ImageSpan
+@dataclass(frozen=True)
+class MessageSpan:
+    """Pictures in the messages of a bag.
+
+    Attributes:
+        path: the bag: a folder, or a single file.
+        topic: where they were published.
+        messages: number of the message that each step shows, counted in the order of the bag; never
+            descending, with gaps and repetitions where the camera had another rate than the steps.
+    """
+
+    path: Path
+    topic: str
+    messages: tuple[int, ...]
+
+    @property
+    def first_frame(self) -> int:
+        """Always 0: the steps' pictures are the span, whatever else the topic carries."""
+        return 0
+
+    @property
+    def num_frames(self) -> int:
+        """Number of steps."""
+        return len(self.messages)
+
+
+FrameSpan = VideoSpan | ImageSpan | MessageSpan
 """Where the pictures of one camera in one episode lie: picture i belongs to step i."""
 
 

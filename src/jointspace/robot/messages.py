@@ -19,6 +19,9 @@ Make = Callable[..., Any]
 SIMILARITY_TOPIC = "~/similarity"
 BEST_INSTRUCTION_TOPIC = "~/best_instruction"
 
+TENSOR_LIST = "isaac_ros_tensor_list_interfaces/msg/TensorList"
+
+_TENSOR_FLOAT32 = 9
 _NS_PER_S = 1_000_000_000
 
 
@@ -96,6 +99,34 @@ def joint_positions(message: Any, names: Sequence[str]) -> Float64[np.ndarray, "
             f"{did_you_mean(missing[0], place)}"
         )
     return positions[[place[name] for name in names]]
+
+
+def tensor_row(message: Any, name: str) -> Float32[np.ndarray, " dim"]:
+    """Returns the embedding that a TensorList of Isaac ROS carries.
+
+    Args:
+        message: of type `isaac_ros_tensor_list_interfaces/msg/TensorList`.
+        name: of the tensor.
+
+    Raises:
+        InputError: it has no such tensor, or the tensor is not one row of float32.
+    """
+    by_name = {tensor.name: tensor for tensor in message.tensors}
+    if name not in by_name:
+        raise InputError(f"tensor list: no tensor '{name}'.{did_you_mean(name, by_name)}")
+    tensor = by_name[name]
+    if tensor.data_type != _TENSOR_FLOAT32:
+        raise InputError(
+            f"tensor '{name}': got data type {tensor.data_type}, expected {_TENSOR_FLOAT32}, "
+            "which is float32"
+        )
+    row = np.frombuffer(bytes(tensor.data), dtype="<f4")
+    sizes = [int(size) for size in tensor.shape.dims]
+    if int(np.prod(sizes)) != row.size or max(sizes, default=0) != row.size:
+        raise InputError(
+            f"tensor '{name}': got {row.size} numbers in shape {sizes}, expected one row: [1, dim]"
+        )
+    return row.astype(np.float32)
 
 
 def joint_trajectory(

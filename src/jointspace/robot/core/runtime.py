@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -24,11 +24,24 @@ from jointspace.robot.core.perception import (
     RobotEmbedder,
 )
 from jointspace.robot.core.safety import Decision, SafetyGate, State
-from jointspace.robot.core.thinker import Thinker
+from jointspace.robot.core.thinker import Thinker, Thought
 from jointspace.robot.core.words import is_stop
 
 _LONGEST_COMMAND = 4096
 """Letters; longer ones are no sentences, and would fill every reason and diagnostic."""
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """What perception found, on its way into effect.
+
+    Attributes:
+        epoch: of the robot when perception began.
+        thought: percept and actions.
+    """
+
+    epoch: int
+    thought: Thought
 
 
 class RobotRuntime:
@@ -270,22 +283,44 @@ class RobotRuntime:
             The percept; None if nothing new can be said. It does not raise: see `Percept.fault`.
         """
         with self._perceiving:
-            with self._lock:
-                epoch, command, inputs = self._epoch, self._gate.command, self._inbox.take()
-            thought = self._thinker.think(inputs, command, epoch=epoch)
-            if thought is None:
+            thinking = self.think()
+            return None if thinking is None else self.conclude(thinking)
+
+    def think(self) -> Thinking | None:
+        """Does the slow half of `perceive`: what comes out is not in effect yet.
+
+        For one thread at a time, with `conclude` before the next call. Where time is simulated, the
+        time between the two is what the network takes.
+
+        Returns:
+            What to give to `conclude`; None if nothing new can be said.
+        """
+        with self._lock:
+            epoch, command, inputs = self._epoch, self._gate.command, self._inbox.take()
+        thought = self._thinker.think(inputs, command, epoch=epoch)
+        return None if thought is None else Thinking(epoch, thought)
+
+    def conclude(self, thinking: Thinking) -> Percept | None:
+        """Puts what was thought into effect.
+
+        Args:
+            thinking: from `think`.
+
+        Returns:
+            The percept; None if the robot was started anew in the meantime.
+        """
+        thought = thinking.thought
+        percept = thought.percept
+        with self._lock:
+            if thinking.epoch != self._epoch:
                 return None
-            percept = thought.percept
-            with self._lock:
-                if epoch != self._epoch:
-                    return None
-                self._percept = percept
-                self._gate.see(percept, thought.chunk)
-                if percept.fault is not None:
-                    self._meter.last_refusal = percept.fault
-                elif thought.is_new:
-                    self._meter.encoded(percept.encode_ms, percept.frame_s)
-            return percept
+            self._percept = percept
+            self._gate.see(percept, thought.chunk)
+            if percept.fault is not None:
+                self._meter.last_refusal = percept.fault
+            elif thought.is_new:
+                self._meter.encoded(percept.encode_ms, percept.frame_s)
+        return percept
 
     def tick(self, now_s: float) -> Decision:
         """Decides what to send now. Never waits for perception.

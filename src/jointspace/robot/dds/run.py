@@ -1,29 +1,19 @@
 """The robot as a node: listens in one thread, perceives in another, controls in the main one."""
 
-import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jointspace.errors import ConfigError, WireError
-from jointspace.robot.core.percept import Percept
+from jointspace.errors import ConfigError
 from jointspace.robot.core.runtime import RobotRuntime
-from jointspace.robot.core.safety import Decision
 from jointspace.robot.core.worker import PerceptionWorker
 from jointspace.robot.dds.loop import interruption, run_at_rate
 from jointspace.robot.dds.names import NodeName
 from jointspace.robot.dds.network import Network
 from jointspace.robot.dds.node import Node
-from jointspace.robot.dds.senses import Senses
-from jointspace.robot.dds.voice import Voice
-
-_LOG = logging.getLogger(__name__)
-
-# How long the last message may take to reach every reliable reader.
-_FAREWELL_S = 0.5
-_FAREWELL_GAP_S = 0.01
+from jointspace.robot.dds.wire import DdsWire
+from jointspace.robot.shell import RobotShell
 
 
 @dataclass(frozen=True)
@@ -65,8 +55,8 @@ class RunSummary:
         }
 
 
-class RobotNode:
-    """A runtime on the wire: decides and sends, one decision at a time, from any thread.
+class RobotNode(RobotShell):
+    """A robot over DDS.
 
     Args:
         node: on the wire; started by `run_node`.
@@ -74,7 +64,7 @@ class RobotNode:
         model_id: of its bundle.
 
     Raises:
-        ConfigError: topics, names or cameras do not fit.
+        ConfigError: topics, names or cameras do not fit, or it takes a ROS to do what is set.
     """
 
     def __init__(self, node: Node, runtime: RobotRuntime, *, model_id: str) -> None:
@@ -89,72 +79,7 @@ class RobotNode:
                 "autostart: got false, expected true without ROS: there is no lifecycle manager; "
                 "ros/jointspace_ros heeds one"
             )
-        self.runtime = runtime
-        self.voice = Voice(node, runtime, model_id=model_id)
-        self.senses = Senses(node, runtime, on_stop=lambda: self.step(time.monotonic()))
-        self.num_decisions = 0
-        self.num_sent = 0
-        self.num_failed = 0
-        # Between a decision and its message no other decision is sent: nothing may follow a stop.
-        self._lock = threading.Lock()
-
-    def step(self, now_s: float) -> None:
-        """Decides, and sends what was decided; the next step tries again if it was not taken.
-
-        Args:
-            now_s: the steady clock.
-        """
-        with self._lock:
-            self._send(self.runtime.tick(now_s))
-
-    def end(self) -> None:
-        """Sends the last message, which stands still, and waits until it is heard.
-
-        It is sent `zero_messages` times, since a best-effort subscriber may lose one.
-        """
-        with self._lock:
-            decision = self.runtime.shutdown()
-            self._send(decision)
-            for _ in range(self.runtime.config.zero_messages - 1):
-                time.sleep(_FAREWELL_GAP_S)
-                self._send(decision)
-        if self.voice.control is not None:
-            self.voice.control.flush(timeout_s=_FAREWELL_S)
-
-    def tell_percept(self, percept: Percept) -> None:
-        """Sends what was perceived."""
-        self._try(lambda: self.voice.tell_percept(percept))
-
-    def tell_diagnostics(self, now_s: float) -> None:
-        """Sends how the robot is."""
-        diagnostics = self.runtime.diagnostics(now_s)
-        values = {**dict(diagnostics.items()), **self.senses.counts(), **self._counts()}
-        refusals = self.senses.refusals()
-        self._try(lambda: self.voice.tell_diagnostics(diagnostics, refusals, values))
-
-    def _counts(self) -> dict[str, str]:
-        control = self.voice.control
-        listeners = {} if control is None else {control.topic: str(control.num_readers)}
-        return {
-            **{f"subscribers of {topic}": count for topic, count in listeners.items()},
-            "control messages": str(self.num_sent),
-            "messages not sent": str(self.num_failed),
-        }
-
-    def _send(self, decision: Decision) -> None:
-        self.num_decisions += 1
-        if decision.publish and self._try(lambda: self.voice.move(decision.values)):
-            self.num_sent += 1
-
-    def _try(self, send: Callable[[], None]) -> bool:
-        """Sends; a network that does not take a message for once is no reason to end."""
-        try:
-            send()
-        except WireError as error:
-            self.num_failed += 1
-            _LOG.warning("%s", error)
-            return False
-        return True
+        super().__init__(DdsWire(node), runtime, model_id=model_id)
 
 
 def run_node(

@@ -1,6 +1,5 @@
 """From the robot's mind to messages: control, embeddings, similarity and diagnostics."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,16 +10,14 @@ from jointspace.robot import messages
 from jointspace.robot.core.diagnostics import Diagnostics, Level
 from jointspace.robot.core.percept import Percept
 from jointspace.robot.core.runtime import RobotRuntime
-from jointspace.robot.dds.node import Node, Publisher
-from jointspace.robot.dds.qos import qos_profile
-from jointspace.robot.dds.types import message
+from jointspace.robot.wire import Publisher, Wire
 
 
 class Voice:
     """Publishes what a robot does, sees and is.
 
     Args:
-        node: on the wire.
+        wire: where messages go.
         runtime: the robot's mind.
         model_id: of the bundle, told with each embedding.
 
@@ -28,34 +25,33 @@ class Voice:
         ConfigError: a topic cannot be.
     """
 
-    def __init__(self, node: Node, runtime: RobotRuntime, *, model_id: str) -> None:
+    def __init__(self, wire: Wire, runtime: RobotRuntime, *, model_id: str) -> None:
         config = self._config = runtime.config
-        self._node_name = node.name.full_name
+        self._wire = wire
         self._channels = runtime.channels
         self._model_id = model_id
         self._told_command = 0
         self.control: Publisher | None = None
         if runtime.channels:
             self._control_message, type_name = self._control_kind()
-            self.control = node.publisher(
-                config.output_topic, type_name, qos_profile(config.output_qos)
-            )
-        default = qos_profile("DEFAULT")
+            self.control = wire.publisher(config.output_topic, type_name, qos=config.output_qos)
         self._embedding = (
-            node.publisher(config.embedding_topic, "std_msgs/msg/Float32MultiArray", default)
+            wire.publisher(config.embedding_topic, "std_msgs/msg/Float32MultiArray", qos="DEFAULT")
             if config.embedding_topic
             else None
         )
-        self._similarity = node.publisher(
-            messages.SIMILARITY_TOPIC, "std_msgs/msg/Float32", default
+        self._similarity = wire.publisher(
+            messages.SIMILARITY_TOPIC, "std_msgs/msg/Float32", qos="DEFAULT"
         )
         self._best_instruction = (
-            node.publisher(messages.BEST_INSTRUCTION_TOPIC, "std_msgs/msg/String", default)
+            wire.publisher(messages.BEST_INSTRUCTION_TOPIC, "std_msgs/msg/String", qos="DEFAULT")
             if config.instructions
             else None
         )
         self._diagnostics = (
-            node.publisher(config.diagnostics_topic, "diagnostic_msgs/msg/DiagnosticArray", default)
+            wire.publisher(
+                config.diagnostics_topic, "diagnostic_msgs/msg/DiagnosticArray", qos="DEFAULT"
+            )
             if config.diagnostics_topic
             else None
         )
@@ -85,10 +81,12 @@ class Voice:
                 self._embed(percept.text, modality="text", source=None)
             self._told_command = percept.command.number
         if percept.similarity is not None:
-            self._similarity.publish(message("std_msgs/msg/Float32", data=percept.similarity))
+            self._similarity.publish(
+                self._wire.make("std_msgs/msg/Float32", data=percept.similarity)
+            )
         if self._best_instruction is not None and percept.best_instruction is not None:
             self._best_instruction.publish(
-                message("std_msgs/msg/String", data=percept.best_instruction)
+                self._wire.make("std_msgs/msg/String", data=percept.best_instruction)
             )
 
     def tell_diagnostics(
@@ -110,9 +108,9 @@ class Voice:
         summary = "; ".join([f"{diagnostics.state}: {diagnostics.reason}", *refusals.values()])
         self._diagnostics.publish(
             messages.diagnostics(
-                message,
-                header=messages.header(message, time_ns=time.time_ns(), frame_id=""),
-                name=self._node_name,
+                self._wire.make,
+                header=messages.header(self._wire.make, time_ns=self._wire.stamp_ns(), frame_id=""),
+                name=self._wire.full_name,
                 level=int(level),
                 summary=summary,
                 values={**values, "model": self._model_id},
@@ -123,19 +121,19 @@ class Voice:
         if self._embedding is not None:
             self._embedding.publish(
                 messages.embedding(
-                    message, row, model_id=self._model_id, modality=modality, source=source
+                    self._wire.make, row, model_id=self._model_id, modality=modality, source=source
                 )
             )
 
     def _control_kind(self) -> tuple[Callable[[Float64[np.ndarray, " channel"]], Any], str]:
-        config, names = self._config, self._channels
+        config, names, make = self._config, self._channels, self._wire.make
 
         def stamp(time_ns: int) -> Any:
-            return messages.header(message, time_ns=time_ns, frame_id=config.frame_id)
+            return messages.header(make, time_ns=time_ns, frame_id=config.frame_id)
 
         if config.output == "float64_multi_array":
             return (
-                lambda values: messages.number_array(message, names, values),
+                lambda values: messages.number_array(make, names, values),
                 "std_msgs/msg/Float64MultiArray",
             )
         if config.output == "joint_trajectory":
@@ -143,15 +141,15 @@ class Voice:
             return (
                 # A stamp of 0 means "from now on", whatever the clock of the controller.
                 lambda values: messages.joint_trajectory(
-                    message, names, values, reach_ns=reach_ns, header=stamp(0)
+                    make, names, values, reach_ns=reach_ns, header=stamp(0)
                 ),
                 "trajectory_msgs/msg/JointTrajectory",
             )
         if config.enable_stamped_cmd_vel:
             return (
                 lambda values: messages.twist(
-                    message, names, values, stamped=stamp(time.time_ns())
+                    make, names, values, stamped=stamp(self._wire.stamp_ns())
                 ),
                 "geometry_msgs/msg/TwistStamped",
             )
-        return lambda values: messages.twist(message, names, values), "geometry_msgs/msg/Twist"
+        return lambda values: messages.twist(make, names, values), "geometry_msgs/msg/Twist"
