@@ -111,7 +111,7 @@ def test_scores_are_told_to_reader_and_program():
     assert short(0.05) == ".050"
 
 
-def test_a_broken_calibration_of_a_convolution_is_refused_by_name(tmp_path):
+def test_row_18_a_broken_calibration_of_a_convolution_is_refused_by_name(tmp_path):
     """Calibrated on noise in a tiny range, every activation saturates."""
     file, seen = convolution(tmp_path / "graph.onnx"), pictures(40, seed=2)
     right = unit(outputs_of(file, images=seen))

@@ -129,7 +129,7 @@ def test_a_command_longer_than_any_sentence_is_ignored_but_stops_if_it_says_so()
         (float("inf"), "malformed"),
     ],
 )
-def test_pictures_whose_stamp_is_wrong_are_dropped_and_the_robot_stands_still(age_s, cause):
+def test_row_23_pictures_whose_stamp_is_wrong_are_dropped_and_the_robot_stands_still(age_s, cause):
     runtime = make_runtime()
     drive(runtime)
     for step in range(21, 40):
@@ -232,7 +232,7 @@ def test_nan_from_the_network_stops_the_robot(change):
 
 
 @pytest.mark.parametrize("similarity", [0.4, 0.1])
-def test_a_similarity_that_is_not_accepted_stops_the_robot(similarity):
+def test_row_22_a_similarity_that_is_not_accepted_stops_the_robot(similarity):
     embedder = FakeEmbedder()
     runtime = make_runtime(embedder)
     drive(runtime)

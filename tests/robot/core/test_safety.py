@@ -113,7 +113,7 @@ def test_motion_goes_on_to_the_end_of_the_image_timeout(age_s):
     assert moving_gate().tick(1.0 + age_s).state is State.ACTING
 
 
-def test_after_the_image_timeout_everything_stands_still_at_once():
+def test_row_23_after_the_image_timeout_everything_stands_still_at_once():
     assert_still(moving_gate().tick(1.501), State.BLIND, match="0.50 s old")
 
 
