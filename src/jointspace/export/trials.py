@@ -74,8 +74,8 @@ def make_trial(
             normalised = normaliser.apply(values) * valid[..., None]
             inputs[modality] = ModalityInput(normalised, valid, time_s)
     number = np.arange(rows)
-    ids = RowIds(number, number, number, np.zeros(rows), np.ones(rows))
-    return Trial(Batch(inputs, ids).of_embodiment(preprocessor.embodiment), raw)
+    who = RowIds(number, number, number, np.zeros(rows), np.ones(rows))
+    return Trial(Batch(inputs, who).of_embodiment(preprocessor.embodiment), raw)
 
 
 def _pictures(shape: tuple[int, ...], generator: np.random.Generator) -> UInt8[np.ndarray, "..."]:
