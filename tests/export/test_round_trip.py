@@ -79,7 +79,7 @@ def pair(request, tmp_path_factory):
     return torch_embedder, BundleEmbedder.load(folder)
 
 
-def test_row_19_a_bundle_embeds_as_torch_does(pair):
+def test_a_bundle_embeds_as_torch_does(pair):
     torch_embedder, embedder = pair
     assert embedder.modalities == torch_embedder.modalities
     assert embedder.embed_dim == torch_embedder.embed_dim

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -213,7 +214,7 @@ def missing_inputs(graph: Graph, available: Collection[str]) -> tuple[str, ...]:
 
 def _imported(engine: Engine) -> Any:
     try:
-        return __import__(engine)
+        return import_module(engine)
     except ImportError as error:
         raise MissingExtraError(engine, _EXTRAS[engine]) from error
 
