@@ -387,3 +387,10 @@ def test_networks_of_other_makes_are_read_or_refused(folders, monkeypatch):
     made.flat = True
     with pytest.raises(InputError, match="makes 7 tokens, which are no grid; wanted a network"):
         encoder(folders["siglip"])
+
+
+def test_pictures_as_numbers_give_what_bytes_give(tmp_path):
+    encoder = PretrainedFrameEncoder(save_vision(tmp_path), image_px=PX, width=16, grid=2).eval()
+    made = torch.randint(0, 256, (2, PX, PX, 3), dtype=torch.uint8)
+    numbers = made.permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(encoder.read_pixels(numbers), encoder(made))

@@ -172,3 +172,17 @@ def test_a_coarser_stem_gives_the_grid_of_one_convolution_more():
 def test_sizes_that_do_not_fit_are_refused(sizes, message):
     with pytest.raises(InputError, match=message):
         VisionEncoder(**{**SIZES, **sizes})
+
+
+def test_pictures_as_numbers_and_read_before_give_what_bytes_give():
+    torch.manual_seed(0)
+    tower = VisionEncoder(image_px=16, num_cameras=2, channels=(8, 16), width=16).eval()
+    seen = pictures((3, 2, 0))
+    pixels = seen.values.flatten(0, 2).permute(0, 3, 1, 2).float()
+    before = pixels.clone()
+    vectors = tower.frame.read_pixels(pixels).view(*seen.valid.shape, 16)
+    assert torch.equal(pixels, before)
+    again = tower.read_frames(vectors, seen)
+    expected = tower(seen)
+    torch.testing.assert_close(again.pooled, expected.pooled)
+    torch.testing.assert_close(again.tokens, expected.tokens)
