@@ -56,7 +56,9 @@ def run_folder(data, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_row_18_a_run_becomes_a_bundle_that_embeds_as_was_measured(run_folder, data, tmp_path, capsys):
+def test_row_18_a_run_becomes_a_bundle_that_embeds_as_was_measured(
+    run_folder, data, tmp_path, capsys
+):
     words = ["export", run_folder, "--out", tmp_path / "bundle", "--static", "--json"]
     assert cli.main([str(word) for word in words]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -45,7 +45,9 @@ def message(pixels, *, padding=0):
         ("bgra8", np.concatenate([RGB[..., ::-1], ALPHA], axis=2)),
     ],
 )
-def test_row_24_colours_come_out_as_rgb_whatever_the_encoding_and_the_padding(encoding, pixels, padding):
+def test_row_24_colours_come_out_as_rgb_whatever_the_encoding_and_the_padding(
+    encoding, pixels, padding
+):
     data, fields = message(np.ascontiguousarray(pixels), padding=padding)
     np.testing.assert_array_equal(image_from_bytes(data, encoding=encoding, **fields), RGB)
 
