@@ -17,7 +17,7 @@ from jointspace.export.onnx_file import OPSET
 from jointspace.export.parity import GraphRunner, check_parity
 from tests.export.robots import build, preprocessor
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

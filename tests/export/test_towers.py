@@ -21,7 +21,7 @@ from tests.encoders.pretrained import PX, save_text, save_tokenizer, save_vision
 from tests.export.robots import build, preprocessor
 from tests.models.batches import FORCE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def worst_difference(model, robot, folder, *, names):
