@@ -39,6 +39,7 @@ COMMANDS = {
     "push": arguments.Push,
     "simulate": arguments.Simulate,
     "rollout": arguments.Rollout,
+    "learn": arguments.Learn,
     "demo": arguments.Demo,
 }
 
@@ -51,6 +52,7 @@ _Command = (
     | Annotated[arguments.Push, subcommand("push")]
     | Annotated[arguments.Simulate, subcommand("simulate")]
     | Annotated[arguments.Rollout, subcommand("rollout")]
+    | Annotated[arguments.Learn, subcommand("learn")]
     | Annotated[arguments.Demo, subcommand("demo")]
 )
 
