@@ -68,7 +68,7 @@ def load_demonstrations(folder: Path) -> Demonstrations:
     stored: dict[str, Any] = read_json(folder / POLICY_FILE, version=POLICY_VERSION)
     path = folder / ARRAYS_FILE
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         layout = stored["layout"]
         return Demonstrations(

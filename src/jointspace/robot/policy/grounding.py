@@ -111,8 +111,7 @@ def _fit_camera(
     rng: np.random.Generator,
 ) -> Float64[np.ndarray, "6 2"]:
     best_share, camera = 0.0, np.zeros((6, 2))
-    shares = occurs.mean(0)
-    for word in np.flatnonzero((occurs.sum(0) >= _FEWEST_EPISODES) & (shares <= 0.6)):
+    for word in np.flatnonzero(occurs.sum(0) >= _FEWEST_EPISODES):
         own = np.flatnonzero(occurs[:, word])
         points = np.column_stack([np.ones(len(own)), places[own, word]])
         triples = rng.integers(len(own), size=(_DRAWS, 3))
