@@ -188,7 +188,7 @@ def test_debugging_shows_the_traceback_before_the_line(command, capsys, monkeypa
         (
             [],
             (
-                "which command? Known: demo, embed, evaluate, inspect, push, rollout, save, "
+                "which command? Known: demo, embed, evaluate, inspect, learn, push, rollout, save, "
                 "simulate, train. See jointspace --help"
             ),
         ),

@@ -168,8 +168,9 @@ class Learn:
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Run folder of a training; its rows of the instructions are what the policy is told."""
     data: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="DATASET")]
-    """Folder of a data set of demonstrations; once for each. Episodes that failed and shipped splits
-    that are held out are left out."""
+    """Folder of a data set of demonstrations; once for each.
+
+    Failures and held-out splits are left out."""
     out: Annotated[Path, arg(metavar="POLICY")]
     """Folder to write."""
     steps: int = 4500

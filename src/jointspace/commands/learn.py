@@ -1,7 +1,7 @@
 """`jointspace learn`."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from jointspace.robot.policy.head import TEXT_SCALE, ControlHead
 from jointspace.robot.policy.index import DemonstrationIndex
 from jointspace.robot.policy.learn import Demonstration, fit_observer, fit_palette, observe_all
 from jointspace.robot.policy.motion import MotionLayout
-from jointspace.robot.policy.retrieval import Demonstrations
+from jointspace.robot.policy.retrieval import Demonstrations, EmbedTexts
 from jointspace.train.control import train_control
 
 _TEXTS_AT_ONCE = 128
@@ -94,8 +94,9 @@ def run(arguments: Learn) -> Learned:
         for store, episodes in chosen:
             rows = embed([episode.instruction for _, episode in episodes])
             for (place, episode), row in zip(episodes, rows, strict=True):
-                assert episode.state is not None  # `_chosen` took those that have one
-                yield Demonstration(_pictures(store, place), episode.state, episode.action, row)
+                if episode.state is not None:
+                    pictures = _pictures(store, place)
+                    yield Demonstration(pictures, episode.state, episode.action, row)
 
     step = max(1, num_demonstrations // 200)
     spread = (
@@ -135,11 +136,11 @@ def run(arguments: Learn) -> Learned:
     return Learned(arguments.out, num_demonstrations, len(rows))
 
 
-def text_embedder(joint: Run) -> Callable[[list[str]], Float32[np.ndarray, "text dim"]]:
+def text_embedder(joint: Run) -> EmbedTexts:
     """Returns the text tower of a run as a function from sentences to unit rows."""
     embedder = TorchEmbedder(joint.model)
 
-    def embed(texts: list[str]) -> Float32[np.ndarray, "text dim"]:
+    def embed(texts: Sequence[str]) -> Float32[np.ndarray, "text dim"]:
         return np.concatenate(
             [
                 embedder.embed(

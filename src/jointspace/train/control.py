@@ -26,9 +26,7 @@ class ControlNetwork(nn.Module):
         text_scale: by which unit rows are multiplied.
     """
 
-    def __init__(
-        self, *, seen_dim: int, text_dim: int, target_dim: int, text_scale: float
-    ) -> None:
+    def __init__(self, *, seen_dim: int, text_dim: int, target_dim: int, text_scale: float) -> None:
         super().__init__()
         self.text_scale = text_scale
         self.text = nn.Linear(text_dim, _TEXT_WIDTH)

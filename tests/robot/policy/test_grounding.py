@@ -19,7 +19,10 @@ def _scenes(count: int, *, rng: np.random.Generator) -> tuple[np.ndarray, np.nda
     for number in range(count):
         corners = rng.permutation(9)[:4]
         for colour, corner in zip(range(1, 5), corners, strict=True):
-            x, y = 4 + 20 * (corner % 3) + rng.integers(12), 4 + 20 * (corner // 3) + rng.integers(12)
+            x, y = (
+                4 + 20 * (corner % 3) + rng.integers(12),
+                4 + 20 * (corner // 3) + rng.integers(12),
+            )
             pictures[number, y : y + 4, x : x + 4] = colour
             if colour == meant[number]:
                 # The camera looks from the other side: right in the picture is smaller y.

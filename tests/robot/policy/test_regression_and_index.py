@@ -44,7 +44,9 @@ def test_the_index_finds_what_a_loop_finds() -> None:
 
 
 def test_fewer_demonstrations_than_asked_for_are_all_found() -> None:
-    index = DemonstrationIndex(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), np.arange(3))
+    index = DemonstrationIndex(
+        np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), np.arange(3)
+    )
     assert sorted(index.nearest(np.zeros(3, np.float32), count=9).places.tolist()) == [0, 1, 2]
 
 
@@ -52,6 +54,8 @@ def test_an_empty_index_and_a_query_that_is_not_finite_are_refused() -> None:
     empty = np.zeros((0, 3), np.float32)
     with pytest.raises(InputError, match="at least one"):
         DemonstrationIndex(empty, empty, np.zeros(0, int))
-    index = DemonstrationIndex(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), np.arange(3))
+    index = DemonstrationIndex(
+        np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), np.arange(3)
+    )
     with pytest.raises(InputError, match="finite"):
         index.nearest(np.array([0, np.nan, 0], np.float32), count=1)

@@ -19,6 +19,7 @@ from jointspace.robot.policy.motion import (
 from jointspace.robot.policy.observe import Observer
 from jointspace.robot.policy.palette import Palette
 from jointspace.robot.policy.retrieval import Answer, Demonstrations, RetrievalPolicy
+from jointspace.sim.environment import Observation
 from jointspace.sim.scene import ACTION_NAMES, STATE_NAMES
 
 _LAYOUT = MotionLayout.of(STATE_NAMES, ACTION_NAMES)
@@ -50,20 +51,23 @@ def _demonstrations(rng: np.random.Generator) -> Demonstrations:
 
 def _policy(known: Demonstrations, answer: Answer = "ridge", **changes: int) -> RetrievalPolicy:
     return RetrievalPolicy(
-        known, embed_texts=lambda texts: np.ones((len(texts), 1), np.float32), answer=answer, **changes
+        known,
+        embed_texts=lambda texts: np.ones((len(texts), 1), np.float32),
+        answer=answer,
+        **changes,
     )
 
 
 def _look(policy: RetrievalPolicy, pictures: dict[str, np.ndarray]) -> np.ndarray:
     policy.reset({"state": _STATE, "pictures": pictures}, "lift")
-    return np.stack(
-        [policy.act({"state": _STATE, "pictures": pictures}, "lift") for _ in range(7)]
-    )
+    return np.stack([policy.act({"state": _STATE, "pictures": pictures}, "lift") for _ in range(7)])
 
 
 def _pictures(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {name: rng.integers(256, size=(64, 64, 3), dtype=np.uint8) for name in ("front", "wrist")}
+    return {
+        name: rng.integers(256, size=(64, 64, 3), dtype=np.uint8) for name in ("front", "wrist")
+    }
 
 
 def test_a_stored_policy_acts_as_it_did(tmp_path: Path) -> None:
@@ -94,10 +98,10 @@ def test_the_nearest_demonstration_is_repeated_word_for_word() -> None:
 
 def test_the_policy_looks_again_after_its_steps_and_not_before() -> None:
     policy = _policy(_demonstrations(np.random.default_rng(0)), replan_steps=3)
-    seen = {"state": _STATE, "pictures": _pictures(0)}
+    seen: Observation = {"state": _STATE, "pictures": _pictures(0)}
     policy.reset(seen, "lift")
     first = policy.act(seen, "lift")
-    blind = {"state": _STATE, "pictures": {}}
+    blind: Observation = {"state": _STATE, "pictures": {}}
     assert not np.allclose(policy.act(blind, "lift"), first)
     policy.act(blind, "lift")
     with pytest.raises(InputError, match="camera 'front' has shape None"):

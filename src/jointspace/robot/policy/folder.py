@@ -34,7 +34,7 @@ def save_demonstrations(demonstrations: Demonstrations, folder: Path) -> None:
     """
     own = demonstrations
     grounding = own.observer.grounding
-    arrays = {
+    arrays: dict[str, Any] = {
         "colours": own.observer.palette.colours,
         "camera": grounding.camera,
         "item": grounding.item,

@@ -119,9 +119,7 @@ def _fit_camera(
         if not len(triples):
             continue
         maps = np.linalg.solve(points[triples], goals[own][triples].astype(np.float64))
-        errors_m = np.linalg.norm(
-            np.einsum("ec,tcd->ted", points, maps) - goals[own], axis=-1
-        )
+        errors_m = np.linalg.norm(np.einsum("ec,tcd->ted", points, maps) - goals[own], axis=-1)
         inliers = (errors_m < _INLIER_M).mean(1)
         if inliers.max() > best_share:
             best_share = float(inliers.max())

@@ -32,9 +32,7 @@ class ControlHead:
         hidden = hidden + _gelu(self._layer("second", hidden))
         return _gelu(self._layer("row", hidden))
 
-    def chunks(
-        self, rows: Float32[np.ndarray, "batch row"]
-    ) -> Float32[np.ndarray, "batch target"]:
+    def chunks(self, rows: Float32[np.ndarray, "batch row"]) -> Float32[np.ndarray, "batch target"]:
         """Returns the scaled actions that follow, as the network itself predicts them."""
         return self._layer("chunk", rows)
 

@@ -132,6 +132,4 @@ def observe_all(
         chunks.append(action_chunks(each.actions, layout)[list(steps)])
         episodes.append(np.full(len(steps), number))
         rows.append(each.text_row)
-    return Moments(
-        np.stack(seen), np.concatenate(chunks), np.concatenate(episodes), np.stack(rows)
-    )
+    return Moments(np.stack(seen), np.concatenate(chunks), np.concatenate(episodes), np.stack(rows))
