@@ -17,9 +17,9 @@ from jointspace.robot.policy.retrieval import RetrievalPolicy
 from jointspace.sim.environment import TabletopEnv
 from jointspace.sim.goals import SKILLS
 
-_ZOOM = 3
+_ZOOM = 2
 _BAR_PX = 18
-_FRAME_MS = 80
+_FRAME_MS = 160
 _LAST_MS = 900
 _MOST_STEPS = 90
 
@@ -45,7 +45,7 @@ def main() -> int:
         policy.reset(observation, info["instruction"])
         ended, step = False, 0
         while not ended:
-            if step % 2 == 0:
+            if step % 4 == 0:
                 frames.append(_frame(observation["pictures"], info["instruction"], ""))
                 durations_ms.append(_FRAME_MS)
             action = policy.act(observation, info["instruction"])
@@ -70,7 +70,7 @@ def _frame(pictures: dict[str, np.ndarray], instruction: str, verdict: str) -> I
         frame.paste(zoomed, (place * side_px, _BAR_PX))
     colour = {"": "black", "done": "green", "failed": "red"}[verdict]
     ImageDraw.Draw(frame).text((4, 3), f"{instruction}  {verdict}", fill=colour)
-    return frame.quantize(64)
+    return frame.quantize(48)
 
 
 if __name__ == "__main__":
