@@ -41,6 +41,7 @@ COMMANDS = {
     "push": arguments.Push,
     "simulate": arguments.Simulate,
     "rollout": arguments.Rollout,
+    "learn": arguments.Learn,
     "demo": arguments.Demo,
     "robot run": arguments.RobotRun,
     "robot replay": arguments.RobotReplay,
@@ -57,6 +58,7 @@ _Command = (
     | Annotated[arguments.Push, subcommand("push")]
     | Annotated[arguments.Simulate, subcommand("simulate")]
     | Annotated[arguments.Rollout, subcommand("rollout")]
+    | Annotated[arguments.Learn, subcommand("learn")]
     | Annotated[arguments.Demo, subcommand("demo")]
     | Annotated[arguments.RobotRun, subcommand("robot run")]
     | Annotated[arguments.RobotReplay, subcommand("robot replay")]

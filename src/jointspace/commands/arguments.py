@@ -210,6 +210,28 @@ class Rollout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Learn:
+    """Make a retrieval policy: demonstrations that a robot looks its moments up in."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Run folder of a training; its rows of the instructions are what the policy is told."""
+    data: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="DATASET")]
+    """Folder of a data set of demonstrations; once for each.
+
+    Failures and held-out splits are left out."""
+    out: Annotated[Path, arg(metavar="POLICY")]
+    """Folder to write."""
+    steps: int = 4500
+    """Steps of the small network in whose rows demonstrations are compared."""
+    stride: int = 1
+    """Steps of an episode from one moment to the next."""
+    seed: int = 0
+    """Of visual words, network and noise."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo:
     """Simulate, train, evaluate and report: everything at once, on nothing but a processor."""
 
@@ -299,6 +321,7 @@ Arguments = (
     | Push
     | Simulate
     | Rollout
+    | Learn
     | Demo
     | RobotRun
     | RobotReplay

@@ -83,6 +83,7 @@ def run_closed_loop(
     cameras: Sequence[str] = (),
     image_px: int = 96,
     renderer: Literal["ray", "gl"] = "ray",
+    samples: int = 2,
     max_steps: int = MAX_STEPS,
     held_out_wording: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -100,6 +101,7 @@ def run_closed_loop(
         cameras: whose pictures the observation has.
         image_px: side of the square pictures.
         renderer: `ray` needs nothing but a processor; `gl` an OpenGL library.
+        samples: rays along each side of a pixel at edges, as in the data that a policy knows.
         max_steps: after which an episode has failed.
         held_out_wording: whether to tell the goals in wordings that are never trained on.
         progress: is called with the episodes done and in all.
@@ -116,7 +118,13 @@ def run_closed_loop(
         raise InputError("expected at least one policy and one skill, got none")
     if episodes_per_skill < 1:
         raise InputError(f"episodes: got {episodes_per_skill}, expected 1 or more per skill")
-    env = TabletopEnv(cameras=cameras, image_px=image_px, renderer=renderer, max_steps=max_steps)
+    env = TabletopEnv(
+        cameras=cameras,
+        image_px=image_px,
+        renderer=renderer,
+        samples=samples,
+        max_steps=max_steps,
+    )
     reached: dict[str, dict[str, list[bool]]] = {
         name: {skill: [] for skill in skills} for name in policies
     }

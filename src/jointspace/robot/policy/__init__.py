@@ -1,0 +1,1 @@
+"""The retrieval policy: what is seen, told and felt, looked up among demonstrations. No torch."""

@@ -1,0 +1,157 @@
+"""What the words of a command look like, learned from where demonstrations took the gripper.
+
+Nobody labels objects. But a demonstration of "lift the red block" closes the gripper at the red
+block, so of all things in its first picture one lies where the gripper will be. Which visual words
+lie there, over all demonstrations, tells what a command's row is about; and where they lie in
+pictures tells where the camera stands.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64
+
+from jointspace.errors import InputError
+from jointspace.robot.policy.places import quadratic
+
+_FEWEST_PIXELS, _MOST_PIXELS = 3, 150
+"""Fewer are noise, more are the table."""
+_FEWEST_EPISODES = 20
+_DRAWS = 1500
+_ROUNDS = 12
+_COARSE_ROUNDS = 4
+_COARSE_M, _FINE_M, _INLIER_M = 0.05, 0.03, 0.02
+_HERE_M, _THERE_M, _NEXT_M = 0.03, 0.02, 0.16
+_MOVED_M = 0.04
+_RIDGE = 1.0
+_CONSTANT = 0.3
+"""The row's additional entry."""
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """From a command's row to the words that it is about, and from pictures to the table.
+
+    Attributes:
+        camera: "6 2": from the monomials of a place in the first camera's picture to x and y in
+            metres, for what lies on the table.
+        item: from a row (and a constant) to each word's relevance to what is acted on.
+        target: the same of where it goes.
+    """
+
+    camera: Float64[np.ndarray, "6 2"]
+    item: Float64[np.ndarray, "entry word"]
+    target: Float64[np.ndarray, "entry word"]
+
+    def relevance(
+        self, text_row: Float[np.ndarray, " dim"]
+    ) -> tuple[Float64[np.ndarray, " word"], Float64[np.ndarray, " word"]]:
+        """Returns the relevance of every word to a command's item and to its target, 0..1."""
+        entries = np.append(text_row.astype(np.float64), _CONSTANT)
+        item, target = (np.clip(entries @ each, 0, 1) ** 2 for each in (self.item, self.target))
+        return item, target
+
+    def on_table(self, place: Float[np.ndarray, "2"]) -> Float64[np.ndarray, "2"]:
+        """Returns x and y, in metres, of a place in the first camera's picture."""
+        return quadratic(place.astype(np.float64)) @ self.camera
+
+
+def fit_grounding(
+    text_rows: Float[np.ndarray, "episode dim"],
+    counts: Float64[np.ndarray, "episode word"],
+    places: Float64[np.ndarray, "episode word 2"],
+    *,
+    first: Float[np.ndarray, "episode 2"],
+    second: Float[np.ndarray, "episode 2"],
+    rng: np.random.Generator,
+) -> Grounding:
+    """Learns a grounding from the first pictures of demonstrations; in closed form, in seconds.
+
+    Args:
+        text_rows: of the instructions.
+        counts: pixels of each visual word in the first picture of the first camera.
+        places: their mean place there.
+        first: where the gripper first closed, or ended: x and y in metres.
+        second: where it opened again, or ended.
+        rng: draws the triples from which the camera's place is guessed.
+
+    Returns:
+        The grounding.
+
+    Raises:
+        InputError: no visual word tells where the gripper went, as where all scenes are alike.
+
+    Source:
+        M. A. Fischler, R. C. Bolles (1981), random sample consensus, for the start; then rounds of
+        choosing each episode's best word and fitting the camera to them.
+    """
+    occurs = (counts >= _FEWEST_PIXELS) & (counts <= _MOST_PIXELS)
+    camera = _fit_camera(places, occurs, first, rng)
+    table = quadratic(places) @ camera
+    away_m = np.linalg.norm(table - first[:, None], axis=-1)
+    here = np.where(occurs, np.exp(-((away_m / _HERE_M) ** 2)), 0.0)
+    # What goes beside a thing ends near it, not on it: the nearest thing that is not the item.
+    other_m = np.linalg.norm(table - second[:, None], axis=-1)
+    other_m = np.where(occurs & (here <= 0.25), other_m, np.inf)
+    nearest_m = other_m.min(1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        there = np.exp(-(((other_m - nearest_m) / _THERE_M) ** 2))
+    there = np.where(np.isfinite(other_m) & (nearest_m < _NEXT_M), there, 0.0)
+    moved = np.linalg.norm(first - second, axis=1) > _MOVED_M
+    there = np.where(moved[:, None], there, here)
+    seen = counts >= _FEWEST_PIXELS
+    item, target = (_fit_relevance(text_rows, each, seen) for each in (here, there))
+    return Grounding(camera, item, target)
+
+
+def _fit_camera(
+    places: Float64[np.ndarray, "episode word 2"],
+    occurs: Bool[np.ndarray, "episode word"],
+    goals: Float[np.ndarray, "episode 2"],
+    rng: np.random.Generator,
+) -> Float64[np.ndarray, "6 2"]:
+    best_share, camera = 0.0, np.zeros((6, 2))
+    for word in np.flatnonzero(occurs.sum(0) >= _FEWEST_EPISODES):
+        own = np.flatnonzero(occurs[:, word])
+        points = np.column_stack([np.ones(len(own)), places[own, word]])
+        triples = rng.integers(len(own), size=(_DRAWS, 3))
+        triples = triples[np.abs(np.linalg.det(points[triples])) > 0.02]
+        if not len(triples):
+            continue
+        maps = np.linalg.solve(points[triples], goals[own][triples].astype(np.float64))
+        errors_m = np.linalg.norm(np.einsum("ec,tcd->ted", points, maps) - goals[own], axis=-1)
+        inliers = (errors_m < _INLIER_M).mean(1)
+        if inliers.max() > best_share:
+            best_share = float(inliers.max())
+            camera[:3] = maps[int(inliers.argmax())]
+    monomials = quadratic(places)
+    for number in range(_ROUNDS):
+        errors_m = np.linalg.norm(monomials @ camera - goals[:, None], axis=-1)
+        errors_m = np.where(occurs, errors_m, np.inf)
+        words, least_m = errors_m.argmin(1), errors_m.min(1)
+        kept = np.flatnonzero(least_m < (_COARSE_M if number < _COARSE_ROUNDS else _FINE_M))
+        if len(kept) < _FEWEST_EPISODES:
+            raise InputError(
+                f"grounding: in only {len(kept)} of {len(goals)} demonstrations something of a "
+                f"colour of its own lies where the gripper goes, wanted {_FEWEST_EPISODES}; this "
+                "policy needs scenes whose objects differ in colour, and a first camera that "
+                "stands still"
+            )
+        rows = monomials[kept, words[kept]]
+        camera = np.linalg.solve(rows.T @ rows + 1e-6 * np.eye(6), rows.T @ goals[kept])
+    return camera
+
+
+def _fit_relevance(
+    text_rows: Float[np.ndarray, "episode dim"],
+    wanted: Float64[np.ndarray, "episode word"],
+    seen: Bool[np.ndarray, "episode word"],
+) -> Float64[np.ndarray, "entry word"]:
+    """Ridge regression of every word's relevance, over the episodes that show it."""
+    entries = np.column_stack([text_rows.astype(np.float64), np.full(len(text_rows), _CONSTANT)])
+    weights = np.zeros((entries.shape[1], wanted.shape[1]))
+    for word in np.flatnonzero(seen.sum(0) >= _FEWEST_EPISODES):
+        own = entries[seen[:, word]]
+        gram = own.T @ own + _RIDGE * np.eye(own.shape[1])
+        weights[:, word] = np.linalg.solve(gram, own.T @ wanted[seen[:, word], word])
+    return weights
