@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ablation_arms import BASE, QUESTIONS, Arm
+from ablation_arms import ARMS, BASE, QUESTIONS, Arm
 from results_file import Record
 
 SECONDS = "train_s"
@@ -121,9 +121,10 @@ def summary(runs: Sequence[ArmRuns], *, columns: Mapping[str, str]) -> list[dict
 
 
 def overrides_list(arms: Sequence[Arm]) -> str:
-    """Returns what each arm overrides, as a list."""
+    """Returns what each arm overrides, as a list; folders of this machine are left out."""
+    stated = {arm.name: arm.overrides for arm in ARMS}
     return "\n".join(
-        f"- {arm.name}: " + ", ".join(f"`{override}`" for override in arm.overrides)
+        f"- {arm.name}: " + ", ".join(f"`{override}`" for override in stated[arm.name])
         for arm in arms
         if arm.name != BASE
     )
