@@ -67,6 +67,8 @@ def test_a_signal_ends_a_sleep():
         began_s = time.monotonic()
         interrupted.sleep(0.02)
         assert time.monotonic() - began_s >= 0.02
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
         interrupted.sleep(30.0)
+        timer.join()
         assert time.monotonic() - began_s < 20
