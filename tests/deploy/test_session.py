@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jointspace.deploy import session
-from jointspace.deploy.session import choose_engine, open_session, used_feeds
+from jointspace.deploy.session import choose_engine, installed_engines, open_session, used_feeds
 from jointspace.errors import BundleError, InputError, MissingExtraError
 from tests.deploy import bundles
 
@@ -26,7 +26,9 @@ def test_the_choice_of_the_bundle_is_taken_where_it_is_installed(monkeypatch):
     monkeypatch.setattr(session, "find_spec", lambda name: name if name in installed else None)
     assert choose_engine("auto") == "onnxruntime"
     assert choose_engine("auto", preferred="openvino") == "onnxruntime"
+    assert installed_engines() == ("onnxruntime",)
     installed.add("openvino")
+    assert installed_engines() == ("onnxruntime", "openvino")
     assert choose_engine("auto", preferred="openvino") == "openvino"
     assert choose_engine("onnxruntime", preferred="openvino") == "onnxruntime"
     installed.clear()

@@ -38,6 +38,11 @@ class GraphSession(Protocol):
         ...
 
 
+def installed_engines() -> tuple[Engine, ...]:
+    """Returns the engines that there are here, ONNX Runtime first."""
+    return tuple(engine for engine in _EXTRAS if find_spec(engine) is not None)
+
+
 def choose_engine(choice: EngineChoice, *, preferred: Engine = "onnxruntime") -> Engine:
     """Decides which engine runs the graphs.
 
@@ -55,8 +60,9 @@ def choose_engine(choice: EngineChoice, *, preferred: Engine = "onnxruntime") ->
     if choice not in ("auto", *_EXTRAS):
         raise InputError(f"engine is '{choice}'; wanted one of auto, {', '.join(_EXTRAS)}")
     wanted: list[Engine] = [preferred, *_EXTRAS] if choice == "auto" else [choice]
+    installed = installed_engines()
     for engine in wanted:
-        if find_spec(engine) is not None:
+        if engine in installed:
             return engine
     raise MissingExtraError(wanted[-1], _EXTRAS[wanted[-1]])
 
