@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jointspace.deploy import session
-from jointspace.deploy.session import choose_engine, open_session, used_feeds
+from jointspace.deploy.session import choose_engine, installed_engines, open_session, used_feeds
 from jointspace.errors import BundleError, InputError, MissingExtraError
 from tests.deploy import bundles
 
@@ -26,7 +26,9 @@ def test_the_choice_of_the_bundle_is_taken_where_it_is_installed(monkeypatch):
     monkeypatch.setattr(session, "find_spec", lambda name: name if name in installed else None)
     assert choose_engine("auto") == "onnxruntime"
     assert choose_engine("auto", preferred="openvino") == "onnxruntime"
+    assert installed_engines() == ("onnxruntime",)
     installed.add("openvino")
+    assert installed_engines() == ("onnxruntime", "openvino")
     assert choose_engine("auto", preferred="openvino") == "openvino"
     assert choose_engine("onnxruntime", preferred="openvino") == "onnxruntime"
     installed.clear()
@@ -104,3 +106,16 @@ def test_arrays_are_brought_to_the_types_of_the_graph_and_their_shapes_checked(g
     fixed = replace(graph, inputs=(replace(graph.inputs[0], shape=("batch", 5)),))
     with pytest.raises(InputError, match=r"'tokens' of shape \(2, 2\); wanted \(batch, 5\)"):
         used_feeds(fixed, arrays)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pictures_are_read_alike_alone_and_together(tmp_path, engine):
+    frames = bundles.write_graph(tmp_path, "vision_frame")
+    opened = open_session(tmp_path, frames, engine=engine)
+    shape = (3, *frames.inputs[0].shape[1:])
+    images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    (name,) = (each.name for each in frames.outputs)
+    together = opened.run({"images": images}, [name])[name]
+    alone = [opened.run({"images": each[None]}, [name])[name][0] for each in images]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    assert len({row.tobytes() for row in together}) == 3

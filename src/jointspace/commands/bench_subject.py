@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from jointspace.deploy.bundle import read_manifest
 from jointspace.deploy.graph import Graph
 from jointspace.deploy.manifest import MANIFEST_FILE, Engine, Manifest
 from jointspace.deploy.runtime import BundleEmbedder
-from jointspace.deploy.session import open_session
+from jointspace.deploy.session import installed_engines, open_session
 from jointspace.deploy.stages import BundleStages
 from jointspace.deploy.workload import Workload
 from jointspace.errors import InputError, did_you_mean
@@ -112,11 +111,9 @@ def open_subject(
 def bundle_pipelines(folder: Path, manifest: Manifest) -> tuple[Pipeline, ...]:
     """Returns a bundle on every engine and device that there is here."""
     precision = "+".join(sorted({graph.precision for graph in manifest.graphs}))
-    known: tuple[Engine, ...] = ("onnxruntime", "openvino")
     found = [
         Pipeline(f"{engine} {precision}", partial(_open_bundle, folder, engine, None), engine)
-        for engine in known
-        if find_spec(engine) is not None
+        for engine in installed_engines()
     ]
     for device, provider in _GPU_PROVIDERS.items():
         if provider in _providers():
@@ -186,7 +183,7 @@ def _load_model(folder: Path, robot: str) -> tuple[Any, Preprocessor]:
 
 
 def _providers() -> tuple[str, ...]:
-    if find_spec("onnxruntime") is None:
+    if "onnxruntime" not in installed_engines():
         return ()
     import onnxruntime  # noqa: PLC0415 - OpenVINO alone will do
 

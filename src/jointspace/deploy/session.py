@@ -39,6 +39,11 @@ class GraphSession(Protocol):
         ...
 
 
+def installed_engines() -> tuple[Engine, ...]:
+    """Returns the engines that there are here, ONNX Runtime first."""
+    return tuple(engine for engine in _EXTRAS if find_spec(engine) is not None)
+
+
 def choose_engine(choice: EngineChoice, *, preferred: Engine = "onnxruntime") -> Engine:
     """Decides which engine runs the graphs.
 
@@ -56,8 +61,9 @@ def choose_engine(choice: EngineChoice, *, preferred: Engine = "onnxruntime") ->
     if choice not in ("auto", *_EXTRAS):
         raise InputError(f"engine is '{choice}'; wanted one of auto, {', '.join(_EXTRAS)}")
     wanted: list[Engine] = [preferred, *_EXTRAS] if choice == "auto" else [choice]
+    installed = installed_engines()
     for engine in wanted:
-        if find_spec(engine) is not None:
+        if engine in installed:
             return engine
     raise MissingExtraError(wanted[-1], _EXTRAS[wanted[-1]])
 
@@ -144,7 +150,8 @@ class _OpenVinoSession:
     """OpenVINO on the processor.
 
     A request computes for one caller at a time; as many are kept as there ever were callers at
-    once.
+    once. Pictures are read one by one, with all shapes fixed: with a free axis, OpenVINO decides at
+    every call what it could decide once.
     """
 
     def __init__(self, path: Path, graph: Graph, *, num_threads: int) -> None:
@@ -162,8 +169,13 @@ class _OpenVinoSession:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         self._name = graph.name
+        self._is_frame = graph.name == FRAME_GRAPH
         try:
-            self._compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+            core = openvino.Core()
+            model = core.read_model(str(path))
+            if self._is_frame:
+                model.reshape({each.name: [1, *each.shape[1:]] for each in graph.inputs})
+            self._compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:
             raise _not_loaded(path, "OpenVINO", error) from error
         self._idle: deque[Any] = deque()
@@ -174,13 +186,26 @@ class _OpenVinoSession:
         except IndexError:
             request = self._compiled.create_infer_request()
         try:
-            request.infer(dict(feeds))
-            # The next call writes where these lie.
-            return {name: request.get_tensor(name).data.copy() for name in outputs}
+            if not self._is_frame:
+                return _inferred(request, feeds, outputs)
+            (images,) = feeds.values()
+            rows = [
+                _inferred(request, dict.fromkeys(feeds, images[row : row + 1]), outputs)
+                for row in range(len(images))
+            ]
+            return {name: np.concatenate([row[name] for row in rows]) for name in outputs}
         except Exception as error:
             raise _refused(self._name, feeds, error) from error
         finally:
             self._idle.append(request)
+
+
+def _inferred(
+    request: Any, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]
+) -> dict[str, np.ndarray]:
+    request.infer(dict(feeds))
+    # The next call writes where these lie.
+    return {name: request.get_tensor(name).data.copy() for name in outputs}
 
 
 def used_feeds(graph: Graph, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

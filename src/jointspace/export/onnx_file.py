@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from jointspace.deploy.graph import TensorSpec
 from jointspace.errors import ExportError, MissingExtraError
+from jointspace.export.pooling import pooling_operators
 from jointspace.storage import write_whole
 
 OPSET = 18
@@ -85,6 +86,7 @@ def write_onnx(
                 input_names=[spec.name for spec in inputs],
                 output_names=[spec.name for spec in outputs],
                 dynamic_shapes=shapes if any(axes) else None,
+                custom_translation_table=pooling_operators(),
             )
         except torch.onnx.OnnxExporterError as error:
             raise ExportError(f"graph '{path.stem}': {_cause(error)}") from error

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 from jointspace.deploy.graph import IMAGE_GRAPH, Graph
+from jointspace.deploy.latency import measure_by_turns
 from jointspace.deploy.manifest import Engine
 from jointspace.deploy.session import open_session
 from jointspace.export.calibration import at_batch_1
 from jointspace.export.quantise import Feeds, Scheme, quantise, schemes_of
-from jointspace.export.timing import interleaved_ms
 
 FP32 = "fp32"
 INT8 = "int8"
@@ -37,12 +36,6 @@ class Variant:
     def name(self) -> str:
         """What a refusal calls it, as `int8 vision`."""
         return f"{self.graph.precision} {self.graph.name}"
-
-
-def installed_engines() -> tuple[Engine, ...]:
-    """Returns the engines that graphs are measured with, ONNX Runtime first."""
-    known: tuple[Engine, ...] = ("onnxruntime", "openvino")
-    return tuple(engine for engine in known if find_spec(engine) is not None)
 
 
 def runtime_graphs(graphs: Sequence[Graph]) -> tuple[Graph, ...]:
@@ -121,5 +114,7 @@ def _timed(
         for engine in engines:
             session = open_session(folder, form, engine=engine, num_threads=num_threads)
             calls[form.file, engine] = partial(session.run, one, wanted)
-    spent = interleaved_ms(calls, budget_s=budget_s * len(calls))
-    return {form.file: {each: spent[form.file, each] for each in engines} for form, _ in forms}
+    spent = measure_by_turns(calls, budget_s=budget_s * len(calls), fewest=15, most=300)
+    return {
+        form.file: {each: spent[form.file, each].p50_ms for each in engines} for form, _ in forms
+    }

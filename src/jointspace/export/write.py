@@ -15,6 +15,7 @@ from jointspace.data.splits import Splits
 from jointspace.deploy.bundle import staged_bundle, write_bundle
 from jointspace.deploy.graph import Graph
 from jointspace.deploy.manifest import MANIFEST_FILE, Manifest
+from jointspace.deploy.session import installed_engines
 from jointspace.errors import InputError
 from jointspace.evaluation.embedding import pair_gates
 from jointspace.evaluation.split_samples import split_samples
@@ -27,7 +28,7 @@ from jointspace.export.graphs import export_graphs
 from jointspace.export.onnx_file import OPSET
 from jointspace.export.parity import check_parity
 from jointspace.export.thresholds import StatedThreshold, calibrate_thresholds
-from jointspace.export.variants import installed_engines, make_variants, runtime_graphs
+from jointspace.export.variants import make_variants, runtime_graphs
 from jointspace.models.embed import TorchEmbedder
 from jointspace.models.joint import JointModel
 from jointspace.progress import progress_bar
