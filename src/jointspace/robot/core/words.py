@@ -84,8 +84,8 @@ def is_stop(text: str, *, exceptions: Iterable[str] = ()) -> bool:
         exceptions: phrases that are passed over, such as "stop sign" and "bus stop".
 
     Example:
-        >>> [is_stop(text) for text in ("Robot, STOP!", "hold on", "hold the cup", "push it")]
-        [True, True, False, False]
+        >>> is_stop("Robot, STOP!"), is_stop("hold on"), is_stop("hold the cup"), is_stop("push it")
+        (True, True, False, False)
     """
     words = normalised(text)
     if not words:

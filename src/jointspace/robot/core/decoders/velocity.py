@@ -111,8 +111,8 @@ def spoken_name(text: str) -> str:
     """Returns the words of a movement by which it is looked up.
 
     Example:
-        >>> [spoken_name(text) for text in ("Please drive straight ahead!", "Rotate left")]
-        ['forward', 'turn left']
+        >>> spoken_name("Please drive straight ahead!"), spoken_name("Rotate left")
+        ('forward', 'turn left')
     """
     kept: list[str] = []
     for word in normalised(text).split():
