@@ -46,14 +46,10 @@ class Grounding:
     def relevance(
         self, text_row: Float[np.ndarray, " dim"]
     ) -> tuple[Float64[np.ndarray, " word"], Float64[np.ndarray, " word"]]:
-        """Returns the relevance of every word to a command's item and to its target, 0..1.
-
-        A command without a target has no word that is relevant to one.
-        """
+        """Returns the relevance of every word to a command's item and to its target, 0..1."""
         entries = np.append(text_row.astype(np.float64), _CONSTANT)
         item, target = (np.clip(entries @ each, 0, 1) ** 2 for each in (self.item, self.target))
-        # A row that names two things tells less clearly which is which; no word is both.
-        return item, target * (1 - np.minimum(1, 2 * item))
+        return item, target
 
     def on_table(self, place: Float[np.ndarray, "2"]) -> Float64[np.ndarray, "2"]:
         """Returns x and y, in metres, of a place in the first camera's picture."""
