@@ -94,7 +94,7 @@ def train_control(
         # Not its square: between an open and a shut gripper there is nothing worth doing.
         loss = (network(looks, told) - targets[moments]).abs().mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss.backward()
         optimiser.step()
         if progress is not None:
             progress(step + 1, num_steps)
