@@ -30,11 +30,11 @@ def _error(arrays: dict[str, np.ndarray]) -> float:
     return float(np.abs(head.chunks(head.rows(seen, rows[episodes])) - chunks).mean())
 
 
-def test_training_learns_to_do_what_was_told():
+def test_training_learns_to_do_what_was_told() -> None:
     assert _error(_trained(150)) < 0.25 * _error(_trained(1))
 
 
-def test_the_same_seed_gives_the_same_network():
+def test_the_same_seed_gives_the_same_network() -> None:
     first, again, other = _trained(2), _trained(2), _trained(2, seed=1)
     for name, array in first.items():
         np.testing.assert_array_equal(array, again[name])

@@ -91,6 +91,7 @@ def train_control(
         looks, told = inputs[moments], texts[owners[moments]]
         looks = looks + _SEEN_NOISE * torch.randn(looks.shape, generator=generator)
         told = told + _TEXT_NOISE * torch.randn(told.shape, generator=generator)
+        # Not its square: between an open and a shut gripper there is nothing worth doing.
         loss = (network(looks, told) - targets[moments]).abs().mean()
         optimiser.zero_grad()
         loss.backward()
