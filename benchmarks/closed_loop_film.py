@@ -70,7 +70,8 @@ def _frame(pictures: dict[str, np.ndarray], instruction: str, verdict: str) -> I
         frame.paste(zoomed, (place * side_px, _BAR_PX))
     colour = {"": "black", "done": "green", "failed": "red"}[verdict]
     ImageDraw.Draw(frame).text((4, 3), f"{instruction}  {verdict}", fill=colour)
-    return frame.quantize(48)
+    # Median cut would spend all colours on the table, and leave none for small objects.
+    return frame.quantize(256, method=Image.Quantize.MAXCOVERAGE)
 
 
 if __name__ == "__main__":
