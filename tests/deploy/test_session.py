@@ -1,4 +1,5 @@
 import inspect
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -119,3 +120,25 @@ def test_pictures_are_read_alike_alone_and_together(tmp_path, engine):
     alone = [opened.run({"images": each[None]}, [name])[name][0] for each in images]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
     assert len({row.tobytes() for row in together}) == 3
+
+
+_SIGNALLED = """
+import gc, os, signal, sys
+from pathlib import Path
+from jointspace.deploy.runtime import BundleEmbedder
+from tests.deploy import bundles
+
+folder = bundles.make_bundle(Path(sys.argv[1]) / "bundle")
+embedder = BundleEmbedder.load(folder, engine="openvino")
+del embedder
+gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_is_heard_after_a_session_of_openvino_has_gone(tmp_path):
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-c", _SIGNALLED, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert (ended.returncode, ended.stdout) == (0, "heard\n"), ended.stderr

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -146,6 +147,17 @@ class _OnnxSession:
         return dict(zip(outputs, arrays, strict=True))
 
 
+@cache
+def _openvino_core(openvino: Any) -> Any:
+    """Returns OpenVINO's core, the same one as long as the process lives.
+
+    It gives the thread that loads it a stack for signal handlers, and frees that with itself, but
+    does not take it back: the next signal, such as the SIGTERM that a robot is stopped with, would
+    crash the process (OpenVINO 2026.4).
+    """
+    return openvino.Core()
+
+
 class _OpenVinoSession:
     """OpenVINO on the processor.
 
@@ -171,7 +183,7 @@ class _OpenVinoSession:
         self._name = graph.name
         self._is_frame = graph.name == FRAME_GRAPH
         try:
-            core = openvino.Core()
+            core = _openvino_core(openvino)
             model = core.read_model(str(path))
             if self._is_frame:
                 model.reshape({each.name: [1, *each.shape[1:]] for each in graph.inputs})
