@@ -43,11 +43,13 @@ class RetrievalDecoder:
         self._policy = RetrievalPolicy(
             demonstrations, embed_texts=embed_texts, replan_steps=replan_steps
         )
-        self.reset()
+        self._command: int | None = None
+        self._felt_s: float | None = None
+        self._chunk: ActionChunk | None = None
 
     def reset(self) -> None:
         """Forgets motion, command and chunk."""
-        self._command: int | None = None
+        self._command = None
         self._start_anew()
 
     def decode(self, percept: Percept) -> ActionChunk | None:
@@ -94,8 +96,8 @@ class RetrievalDecoder:
 
     def _start_anew(self) -> None:
         self._policy.start()
-        self._felt_s: float | None = None
-        self._chunk: ActionChunk | None = None
+        self._felt_s = None
+        self._chunk = None
 
     def _feel(self, states: StateWindow, until_s: float) -> None:
         """Feeds the steps from the last one to now; what lies before the window is a gap."""
