@@ -32,6 +32,7 @@ class ConstantNetwork:
     """Rows that are always the same, after a time."""
 
     embed_dim = DIM
+    model_id = "none"
 
     def __init__(self, sleep_s: float = 0.0) -> None:
         self.sleep_s = sleep_s

@@ -29,6 +29,7 @@ class ColourEmbedder:
     """A text is the colour that it names, red if none."""
 
     embed_dim = 3
+    model_id = "model-1"
 
     def embed_texts(self, texts):
         rows = [[colour in text for colour in COLOURS] for text in texts]

@@ -122,9 +122,9 @@ def test_the_arm_stands_still_after_a_stop_and_begins_anew_with_the_next_command
     for step in (2, 3):
         decision = step_arm(arm, step, seed=step)
         assert (decision.state, decision.values.any()) == (State.STOPPED, False)
-    arm.on_command("put it down", now_s=0.35)
+    arm.on_command("press the button", now_s=0.35)
     decision = step_arm(arm, 4, seed=4)
-    np.testing.assert_allclose(decision.values, asked([4], seed=4, text="put it down")[0])
+    np.testing.assert_allclose(decision.values, asked([4], seed=4, text="press the button")[0])
 
 
 def test_the_arm_stands_still_where_its_state_is_not_known(folder):
@@ -159,6 +159,16 @@ def test_a_gap_in_the_states_starts_the_memory_anew():
     torn = decoder.decode(percept(6, window(3, 4, 5, 6), seed=1))
     np.testing.assert_allclose(torn.values, asked([6], seed=1))
     assert not np.allclose(torn.values, asked(range(7), seed=1))
+
+
+def test_after_a_reset_the_command_is_told_anew_whatever_its_number():
+    decoder = RetrievalDecoder(KNOWN, embed_texts=EMBED)
+    decoder.decode(percept(0, window(0)))
+    decoder.reset()
+    other = Command(COMMAND.number, "press the button", 0.0)
+    chunk = decoder.decode(percept(0, window(0), command=other))
+    np.testing.assert_allclose(chunk.values, asked([0], seed=0, text=other.text))
+    assert not np.allclose(chunk.values, asked([0], seed=0))
 
 
 def test_cameras_may_have_the_long_names_of_their_data_set():
