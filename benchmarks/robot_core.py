@@ -54,7 +54,8 @@ class ConstantNetwork:
         del camera, time_s
         if self.sleep_s:
             time.sleep(self.sleep_s)
-        return picture
+        side_px = min(picture.shape[:2])
+        return picture[:side_px, :side_px]
 
     def embedding(self, now_s: float) -> tuple[np.ndarray, float]:
         """Returns the row."""

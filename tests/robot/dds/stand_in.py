@@ -49,7 +49,8 @@ class ColourStream:
         time.sleep(self._delay_s)
         self._row = unit(1 + picture.mean(axis=(0, 1)))
         self._time_s = time_s
-        return picture
+        side_px = min(picture.shape[:2])
+        return picture[:side_px, :side_px]
 
     def embedding(self, now_s):
         return self._row, now_s - self._time_s
