@@ -32,6 +32,7 @@ class ConstantNetwork:
     """Rows that are always the same, after a time."""
 
     embed_dim = DIM
+    model_id = "none"
 
     def __init__(self, sleep_s: float = 0.0) -> None:
         self.sleep_s = sleep_s
@@ -48,11 +49,13 @@ class ConstantNetwork:
         del query, query_row, target
         return np.full(len(target_rows), 0.9, dtype=np.float32)
 
-    def add(self, camera: str, picture: np.ndarray, time_s: float) -> None:
+    def add(self, camera: str, picture: np.ndarray, time_s: float) -> np.ndarray:
         """Takes the time that a network would."""
-        del camera, picture, time_s
+        del camera, time_s
         if self.sleep_s:
             time.sleep(self.sleep_s)
+        side_px = min(picture.shape[:2])
+        return picture[:side_px, :side_px]
 
     def embedding(self, now_s: float) -> tuple[np.ndarray, float]:
         """Returns the row."""

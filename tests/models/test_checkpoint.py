@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from jointspace.batch import TEXT, VISION
 from jointspace.errors import RunFolderError, StorageError
-from jointspace.models.checkpoint import load_weights, save_weights
+from jointspace.models.checkpoint import load_weights, save_weights, weights_hash
 from tests.models.batches import batch, build
 
 
@@ -22,6 +22,14 @@ def test_saved_and_loaded_weights_give_equal_embeddings(path):
     assert load_weights(twin, path) == {"step": "7"}
     assert torch.equal(twin.encode(VISION, batch()), model.encode(VISION, batch()))
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_the_hash_of_weights_outlives_the_disk_and_tells_models_apart(path):
+    model, twin = build(seed=0), build(seed=1)
+    assert weights_hash(twin) != weights_hash(model)
+    save_weights(model, path)
+    load_weights(twin, path)
+    assert weights_hash(twin) == weights_hash(model)
 
 
 def test_gates_are_saved_and_loaded_with_the_weights(path):

@@ -23,6 +23,7 @@ class FakeEmbedder:
     row_value: float = 1.0
     texts: list[str] = field(default_factory=list)
     embed_dim: int = DIM
+    model_id: str = "model-1"
 
     def embed_texts(self, texts):
         self.texts.extend(texts)
@@ -45,6 +46,7 @@ class FakeStream:
 
     def add(self, camera, picture, time_s):
         self.added.append((camera, time_s))
+        return picture
 
     def embedding(self, now_s):
         if self.before_row is not None:

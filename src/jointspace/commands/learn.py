@@ -1,6 +1,5 @@
 """`jointspace learn`."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from jointspace.data.frames import FrameStore, prepare_frames
 from jointspace.data.open import open_dataset
 from jointspace.data.schema import Episode, RobotDataset
 from jointspace.errors import InputError
+from jointspace.models.checkpoint import weights_hash
 from jointspace.models.embed import TorchEmbedder
-from jointspace.models.run_folder import WEIGHTS_FILE, Run, load_run
+from jointspace.models.run_folder import Run, load_run
 from jointspace.progress import progress_bar
 from jointspace.robot.policy.folder import save_demonstrations
 from jointspace.robot.policy.head import TEXT_SCALE, ControlHead
@@ -119,13 +119,12 @@ def run(arguments: Learn) -> Learned:
             )
         )
     rows = head.rows(moments.seen, moments.text_rows[moments.episodes])
-    weights = (arguments.run / WEIGHTS_FILE).read_bytes()
     save_demonstrations(
         Demonstrations(
             cameras=tuple(name.split(".")[-1] for name in preprocessor.cameras),
             image_px=preprocessor.image_px,
             fps=preprocessor.fps,
-            model_id=hashlib.sha256(weights).hexdigest()[:16],
+            model_id=weights_hash(joint.model),
             layout=layout,
             observer=observer,
             head=head,

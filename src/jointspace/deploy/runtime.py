@@ -97,6 +97,11 @@ class BundleEmbedder:
         return self.manifest.embed_dim
 
     @property
+    def model_id(self) -> str:
+        """Hash of the model's weights, which all its bundles share."""
+        return self.manifest.model_id
+
+    @property
     def modalities(self) -> tuple[Modality, ...]:
         """What it embeds, and the fused queries that it has graphs for."""
         return self._towers.modalities

@@ -5,7 +5,7 @@ import threading
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64, Shaped
+from jaxtyping import Float32, Float64, Int64, Shaped, UInt8
 
 from jointspace.batch import VISION
 from jointspace.data.preprocess import Preprocessor
@@ -107,7 +107,7 @@ class VisionStream:
         time_s: float,
         *,
         now_s: float | None = None,
-    ) -> None:
+    ) -> UInt8[np.ndarray, "px px 3"]:
         """Encodes a picture and remembers its vector.
 
         Args:
@@ -116,6 +116,9 @@ class VisionStream:
             time_s: when it was taken, on any clock that all cameras share.
             now_s: the time by that clock, to refuse a stamp from the future before it is taken in;
                 None leaves that to `embedding`.
+
+        Returns:
+            The square picture that was encoded, as `resize_frame` makes it.
 
         Raises:
             InputError: no such camera, no picture, or a stamp that is not finite, not later than
@@ -135,6 +138,7 @@ class VisionStream:
         with self._lock:
             self._check_stamp(camera, time_s, now_s)  # another thread may have been faster
             self._keep(camera, vector, time_s)
+        return square
 
     def embedding(self, now_s: float) -> View:
         """Embeds the last `window_s`.

@@ -1,6 +1,5 @@
 """From a trained model to a bundle: graphs, parity, int8, the gate, thresholds, all in one go."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from jointspace.export.onnx_file import OPSET
 from jointspace.export.parity import check_parity
 from jointspace.export.thresholds import StatedThreshold, calibrate_thresholds
 from jointspace.export.variants import make_variants, runtime_graphs
+from jointspace.models.checkpoint import weights_hash
 from jointspace.models.embed import TorchEmbedder
 from jointspace.models.joint import JointModel
 from jointspace.progress import progress_bar
@@ -183,15 +183,6 @@ def export_bundle(
     num_bytes = (out / MANIFEST_FILE).stat().st_size
     num_bytes += sum(each.bytes for each in manifest.files.values())
     return ExportedBundle(out, manifest, choice, parity, thresholds, notes, num_bytes)
-
-
-def weights_hash(model: JointModel) -> str:
-    """Returns a hash of every weight of a model, by which its bundles know each other."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        digest.update(weight.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _thresholds(

@@ -1,5 +1,6 @@
 """Weights on disk: written whole or not at all, and read only into the model that they fit."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -94,3 +95,12 @@ def _check_fit(
             f"{path}: weights of another model: {'; '.join(differences[:3])}{more}; "
             "wanted the configuration that they were trained with"
         )
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Returns a hash of every weight, by which bundles and policies of a model know each other."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        digest.update(weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -42,9 +42,15 @@ class RobotConfig:
 
     bundle: Annotated[str, Setting("Folder of the exported bundle.")] = ""
     decoder: Annotated[
-        Literal["none", "velocity"],
-        Setting("What turns percepts into actions: none only watches, velocity drives by name."),
+        Literal["none", "velocity", "retrieval"],
+        Setting(
+            "What turns percepts into actions: none only watches, velocity drives by name, "
+            "retrieval acts as demonstrated."
+        ),
     ] = "none"
+    policy: Annotated[
+        str, Setting("Folder of the retrieval decoder, made by `jointspace learn`.")
+    ] = ""
 
     visual_input: Annotated[
         Literal["image", "tensor_list"],

@@ -126,6 +126,8 @@ def _conflicts(config: RobotConfig) -> Iterator[str]:
     yield from _channel_conflicts(config)
     if config.decoder == "velocity":
         yield from _velocity_conflicts(config)
+    if config.decoder == "retrieval":
+        yield from _retrieval_conflicts(config)
     if config.reject_similarity > config.accept_similarity:
         yield (
             f"reject_similarity: got {config.reject_similarity:g}, expected at most "
@@ -153,6 +155,16 @@ def _channel_conflicts(config: RobotConfig) -> Iterator[str]:
     for low, high in zip(config.lowest_positions, config.highest_positions, strict=False):
         if not low < high:
             yield f"lowest_positions: got {low:g}, expected less than highest_positions = {high:g}"
+
+
+def _retrieval_conflicts(config: RobotConfig) -> Iterator[str]:
+    if not config.policy:
+        yield "policy: got '', expected the folder that 'jointspace learn' has made"
+    if config.visual_input != "image":
+        yield (
+            f"visual_input: got '{config.visual_input}', expected 'image': the retrieval decoder "
+            "looks at pictures"
+        )
 
 
 def _velocity_conflicts(config: RobotConfig) -> Iterator[str]:

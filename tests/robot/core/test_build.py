@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from jointspace.batch import TEXT, VISION
+from jointspace.data.resize import resize_frame
 from jointspace.deploy.runtime import BundleEmbedder
 from jointspace.errors import BundleError, ConfigError
 from jointspace.robot.configuration_file import robot_config
 from jointspace.robot.core.build import camera_of_topic, open_runtime, runtime_of_bundle
 from jointspace.robot.core.images import RawPicture
 from jointspace.robot.core.safety import State
-from tests.deploy.bundles import DIM, THRESHOLD, make_bundle, pictures, unit
+from tests.deploy.bundles import DIM, PX, THRESHOLD, make_bundle, pictures, unit
 from tests.robot.stand_ins import VELOCITY
 
 TOPICS = {"image_topics": ["front/image", "wrist/image"]}
@@ -52,6 +53,8 @@ def test_pictures_from_bytes_to_a_decision_through_a_real_bundle(bundle, embedde
         assert percept.fault is None
         assert percept.sources == {"front": step, "wrist": -step}
         assert percept.frame_s == now_s
+        shown = resize_frame(seen[2 * step + 1], image_px=PX)
+        np.testing.assert_array_equal(percept.pictures["wrist"], shown)
         np.testing.assert_allclose(np.linalg.norm(percept.vision), 1, atol=1e-5)
         text = embedder.embed_texts(["push the red cube"])
         wanted = embedder.similarity(VISION, percept.vision, TEXT, text)[0]
@@ -88,6 +91,7 @@ def test_a_row_made_by_another_process_is_judged_as_the_bundles_own(embedder):
     row = unit(np.random.default_rng(0).normal(size=(1, DIM)))[0].astype(np.float32)
     runtime.on_embedding(row, now_s=0.1)
     percept = runtime.perceive()
+    assert not percept.pictures
     text = embedder.embed_texts(["pull the blue cup"])
     assert percept.similarity == pytest.approx(
         float(embedder.similarity(VISION, row, TEXT, text)[0])

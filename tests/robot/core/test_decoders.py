@@ -88,9 +88,9 @@ def test_spoken_names_are_the_words_that_matter():
 
 
 def test_the_configuration_chooses_the_decoder():
-    velocity = build_decoder(robot_config(VELOCITY), FakeEmbedder())
+    velocity = build_decoder(robot_config(VELOCITY), FakeEmbedder(), cameras=())
     assert isinstance(velocity, VelocityDecoder)
-    none = build_decoder(robot_config({"decoder": "none"}), FakeEmbedder())
+    none = build_decoder(robot_config({"decoder": "none"}), FakeEmbedder(), cameras=())
     assert isinstance(none, NoneDecoder)
     assert none.decode(Percept(frame_s=0.0)) is None
     assert all(isinstance(each, ActionDecoder) for each in (velocity, none))

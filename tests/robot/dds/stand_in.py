@@ -29,6 +29,7 @@ class ColourEmbedder:
     """A text is the colour that it names, red if none."""
 
     embed_dim = 3
+    model_id = "model-1"
 
     def embed_texts(self, texts):
         rows = [[colour in text for colour in COLOURS] for text in texts]
@@ -48,6 +49,8 @@ class ColourStream:
         time.sleep(self._delay_s)
         self._row = unit(1 + picture.mean(axis=(0, 1)))
         self._time_s = time_s
+        side_px = min(picture.shape[:2])
+        return picture[:side_px, :side_px]
 
     def embedding(self, now_s):
         return self._row, now_s - self._time_s

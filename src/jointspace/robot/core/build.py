@@ -21,8 +21,9 @@ def open_runtime(config: RobotConfig) -> RobotRuntime:
         The runtime: idle and silent.
 
     Raises:
-        ConfigError: no bundle is named, a camera is not the bundle's, or a match is needed and
-            there is no threshold.
+        ConfigError: no bundle is named, a camera is not the bundle's, a match is needed and
+            there is no threshold, or the policy fits neither.
+        RunFolderError: the policy cannot be read.
         BundleError: the bundle is not as it was written, or of another version.
         InputError: the bundle sees no pictures.
         MissingExtraError: the engine is not installed.
@@ -49,7 +50,9 @@ def runtime_of_bundle(
         The runtime: idle and silent.
 
     Raises:
-        ConfigError: a camera is not the bundle's, or a match is needed and there is no threshold.
+        ConfigError: a camera is not the bundle's, a match is needed and there is no threshold, or
+            the policy does not fit bundle or configuration.
+        RunFolderError: the policy cannot be read.
         InputError: the bundle sees no pictures.
     """
     known = embedder.preprocessor.cameras
@@ -65,7 +68,8 @@ def runtime_of_bundle(
         make_stream=lambda: VisionStream(embedder),
         judge=embedder.thresholds.get(VISION),
         decoder=decoder,
-        state_window_s=embedder.preprocessor.window_s,
+        # From one picture that a motion rests on to the next, no state is lost.
+        state_window_s=max(embedder.preprocessor.window_s, 2 * config.image_timeout_s),
     )
 
 

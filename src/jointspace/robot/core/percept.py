@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float32, Float64, UInt8
 
 from jointspace.errors import InputError
 from jointspace.evaluation.decision import Decision as Verdict
@@ -67,6 +67,8 @@ class Percept:
         best_instruction: of the configured `instructions` the most similar one.
         best_similarity: its similarity.
         states: the measured states of the last window; None if none came.
+        pictures: camera -> its newest picture, square, as the vision tower saw it; empty where
+            a row came instead of pictures.
         sources: camera -> what the shell passed along with its newest picture, such as the header.
         encode_ms: time that the pictures took through the network.
         fault: an exception or a number that is not finite, in words; such a percept moves nothing.
@@ -81,6 +83,7 @@ class Percept:
     best_instruction: str | None = None
     best_similarity: float | None = None
     states: StateWindow | None = None
+    pictures: Mapping[str, UInt8[np.ndarray, "px px 3"]] = field(default_factory=dict)
     sources: Mapping[str, object] = field(default_factory=dict)
     encode_ms: float = 0.0
     fault: str | None = None

@@ -27,6 +27,11 @@ class RobotEmbedder(Protocol):
         """Width of the joint space."""
         ...
 
+    @property
+    def model_id(self) -> str:
+        """Hash of the model's weights."""
+        ...
+
     def embed_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "text dim"]:
         """Returns a unit row per text."""
         ...
@@ -48,8 +53,8 @@ class PictureStream(Protocol):
 
     def add(
         self, camera: str, picture: UInt8[np.ndarray, "height width 3"], time_s: float
-    ) -> object:
-        """Encodes a picture once, and keeps it."""
+    ) -> UInt8[np.ndarray, "px px 3"]:
+        """Encodes a picture once, keeps its row, and returns the square that was encoded."""
         ...
 
     def embedding(self, now_s: float) -> tuple[Float32[np.ndarray, " dim"], float]:
@@ -132,6 +137,7 @@ class Perception:
         """Forgets every picture; texts are kept, since they do not age."""
         self._stream = self._make_stream()
         self._frame_s: dict[str, float] = {}
+        self._pictures: dict[str, UInt8[np.ndarray, "px px 3"]] = {}
         self._sources: dict[str, object] = {}
         self._seen: Percept | None = None
 
@@ -147,7 +153,7 @@ class Perception:
         """
         began_s = time.perf_counter()
         for camera, frame in frames.items():
-            self._stream.add(camera, frame.pixels, frame.frame_s)
+            self._pictures[camera] = self._stream.add(camera, frame.pixels, frame.frame_s)
             self._frame_s[camera] = frame.frame_s
             self._sources[camera] = frame.source
         if any(camera not in self._frame_s for camera in self._cameras):
@@ -157,6 +163,7 @@ class Perception:
         self._seen = Percept(
             frame_s=min(self._frame_s[camera] for camera in self._cameras),
             vision=_unit_row(row, what="pictures"),
+            pictures=dict(self._pictures),
             sources=dict(self._sources),
             encode_ms=(time.perf_counter() - began_s) * 1e3,
         )

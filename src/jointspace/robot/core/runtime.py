@@ -60,7 +60,9 @@ class RobotRuntime:
         state_window_s: how much of the measured states a decoder gets to see.
 
     Raises:
-        ConfigError: a match is needed, and there is no threshold.
+        ConfigError: a match is needed, and there is no threshold; or the decoder's policy does not
+            fit configuration or bundle.
+        RunFolderError: the decoder's policy cannot be read.
 
     Example:
         runtime = open_runtime(config)
@@ -82,7 +84,9 @@ class RobotRuntime:
     ) -> None:
         self.config = config
         self.cameras = tuple(cameras)
-        self.decoder = build_decoder(config, embedder) if decoder is None else decoder
+        if decoder is None:
+            decoder = build_decoder(config, embedder, cameras=self.cameras)
+        self.decoder = decoder
         if not config.use_bundle_threshold:
             judge = Band(accept=config.accept_similarity, reject=config.reject_similarity)
         if judge is None and config.match_required and self.decoder.moves:

@@ -6,7 +6,7 @@ the index counts at once, and a moment that is like none of them can be told by 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
@@ -17,7 +17,6 @@ from jointspace.robot.policy.index import DemonstrationIndex
 from jointspace.robot.policy.motion import CHUNK_STEPS, MotionLayout, MotionMemory, actions_of
 from jointspace.robot.policy.observe import Observer, Relevance
 from jointspace.robot.policy.regression import local_ridge
-from jointspace.sim.environment import Observation
 
 Answer = Literal["ridge", "mean", "nearest", "cloning"]
 """How actions follow from a moment: local regression over the nearest demonstrations, their mean,
@@ -34,7 +33,7 @@ class Demonstrations:
         cameras: whose pictures the policy needs, in this order; the first one stands still.
         image_px: side of their square pictures.
         fps: actions a second.
-        model_id: of the joint space whose instruction rows it was trained on.
+        model_id: `weights_hash` of the joint space whose instruction rows it was trained on.
         layout: of state and action.
         observer: what is seen of a moment.
         head: from a moment to the row in which demonstrations are compared.
@@ -146,14 +145,14 @@ class RetrievalPolicy:
             ridge=1.0 if self._answer == "ridge" else 1e9,
         )
 
-    def reset(self, observation: Observation, instruction: str) -> None:  # noqa: ARG002
+    def reset(self, observation: Mapping[str, Any], instruction: str) -> None:  # noqa: ARG002
         """Starts an episode of the simulated tabletop."""
         self.start()
         self.tell(self._embed_texts([instruction])[0])
 
     def act(
         self,
-        observation: Observation,
+        observation: Mapping[str, Any],
         instruction: str,  # noqa: ARG002 - was told at the reset
     ) -> Float64[np.ndarray, " channel"]:
         """Goes on with the chunk, or looks again."""

@@ -1,0 +1,38 @@
+"""A policy of thirty random moments, and random pictures for it."""
+
+import numpy as np
+
+from jointspace.robot.policy.grounding import Grounding
+from jointspace.robot.policy.head import ControlHead
+from jointspace.robot.policy.index import DemonstrationIndex
+from jointspace.robot.policy.motion import MotionLayout
+from jointspace.robot.policy.observe import Observer
+from jointspace.robot.policy.palette import Palette
+from jointspace.robot.policy.retrieval import Demonstrations
+from jointspace.sim.scene import ACTION_NAMES, STATE_NAMES
+
+LAYOUT = MotionLayout.of(STATE_NAMES, ACTION_NAMES)
+
+
+def tiny_demonstrations(rng: np.random.Generator, *, text_dim: int = 1) -> Demonstrations:
+    palette = Palette(np.array([(200, 190, 170), (210, 20, 20)], np.float32))
+    entries = np.zeros((text_dim + 1, 2))
+    entries[:text_dim, 1] = 1
+    observer = Observer(palette, Grounding(np.zeros((6, 2)), entries, entries), num_cameras=2)
+    sizes = {"text": (3, text_dim), "first": (6, observer.dim + 3), "second": (6, 6), "row": (4, 6)}
+    arrays = {}
+    for name, (outer, inner) in {**sizes, "chunk": (40, 4)}.items():
+        arrays[f"{name}.weight"] = rng.normal(size=(outer, inner)).astype(np.float32)
+        arrays[f"{name}.bias"] = rng.normal(size=outer).astype(np.float32)
+    rows = rng.normal(size=(30, 4)).astype(np.float32)
+    chunks = rng.normal(size=(30, 40)).astype(np.float16).astype(np.float32)
+    index = DemonstrationIndex(rows, chunks, np.arange(30))
+    head = ControlHead(arrays)
+    return Demonstrations(("front", "wrist"), 64, 10.0, "id", LAYOUT, observer, head, index)
+
+
+def tiny_pictures(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.integers(256, size=(64, 64, 3), dtype=np.uint8) for name in ("front", "wrist")
+    }
