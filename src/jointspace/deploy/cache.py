@@ -2,10 +2,11 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from jointspace.deploy.cache_file import EmbeddingFile
 from jointspace.errors import InputError
@@ -118,6 +119,42 @@ class EmbeddingCache:
         if vector is None:
             return None
         return vector.copy() if self.copies else vector.view()
+
+    def rows(
+        self,
+        keys: Sequence[bytes],
+        *,
+        dim: int,
+        compute: Callable[[list[int]], Float32[np.ndarray, "missing dim"]],
+    ) -> Float32[np.ndarray, "row dim"]:
+        """Returns the vectors of several keys, the missing ones computed in one call and stored.
+
+        Args:
+            keys: repeated or not.
+            dim: length of a vector.
+            compute: takes the places in `keys` at which each distinct missing one first stands, and
+                returns their vectors.
+
+        Returns:
+            One row per key, the caller's own.
+        """
+        places: dict[bytes, list[int]] = {}
+        for place, key in enumerate(keys):
+            places.setdefault(key, []).append(place)
+        found = np.empty((len(keys), dim), np.float32)
+        missing = []
+        for key, of_key in places.items():
+            vector = self.get(key)
+            if vector is None:
+                missing.append(key)
+            else:
+                found[of_key] = vector
+        if missing:
+            computed = compute([places[key][0] for key in missing])
+            for key, vector in zip(missing, computed, strict=True):
+                found[places[key]] = vector
+                self.put(key, vector)
+        return found
 
     def put(self, key: bytes, vector: Float[np.ndarray, " dim"]) -> bool:
         """Stores a copy of a vector in place of what the key had, and evicts what is too much.

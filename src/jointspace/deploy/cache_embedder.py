@@ -80,25 +80,12 @@ class CachedEmbedder:
         needed = Batch({member: batch[member] for member in members}, batch.rows)
         if self._cached is not None and modality not in self._cached:
             return self._computed(modality, needed)
-        rows_of: dict[bytes, list[int]] = {}
         space = repr((self._version, str(modality), self.embed_dim))
-        for row, key in enumerate(content_keys(needed.inputs, version=space)):
-            rows_of.setdefault(key, []).append(row)
-        vectors = np.empty((len(batch), self.embed_dim), np.float32)
-        missing = []
-        for key, rows in rows_of.items():
-            vector = self.cache.get(key)
-            if vector is None:
-                missing.append(key)
-            else:
-                vectors[rows] = vector
-        if missing:
-            first = np.asarray([rows_of[key][0] for key in missing])
-            computed = self._computed(modality, _take(needed, first))
-            for key, vector in zip(missing, computed, strict=True):
-                vectors[rows_of[key]] = vector
-                self.cache.put(key, vector)
-        return vectors
+        return self.cache.rows(
+            content_keys(needed.inputs, version=space),
+            dim=self.embed_dim,
+            compute=lambda first: self._computed(modality, _take(needed, np.asarray(first))),
+        )
 
     def pair_gate(self, first: Modality, second: Modality) -> Float32[np.ndarray, " dim"] | None:
         """Returns the wrapped embedder's gate of a pair; None where it has none.

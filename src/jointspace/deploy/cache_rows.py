@@ -63,23 +63,11 @@ class CachedRows(Generic[Item]):
         Raises:
             InputError: the function refused an item, or returned another shape than it owes.
         """
-        places: dict[bytes, list[int]] = {}
-        for place, item in enumerate(items):
-            places.setdefault(self._key(item), []).append(place)
-        found = np.empty((len(items), self._dim), np.float32)
-        missing = []
-        for key, of_key in places.items():
-            vector = self.cache.get(key)
-            if vector is None:
-                missing.append(key)
-            else:
-                found[of_key] = vector
-        if missing:
-            computed = self._computed([items[places[key][0]] for key in missing])
-            for key, vector in zip(missing, computed, strict=True):
-                found[places[key]] = vector
-                self.cache.put(key, vector)
-        return found
+        return self.cache.rows(
+            [self._key(item) for item in items],
+            dim=self._dim,
+            compute=lambda first: self._computed([items[place] for place in first]),
+        )
 
     def _computed(self, items: Sequence[Item]) -> Float32[np.ndarray, "row dim"]:
         rows = np.asarray(self._compute(items), np.float32)

@@ -13,9 +13,8 @@ from cyclonedds.idl import make_idl_struct
 from cyclonedds.idl import types as idl_types
 from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.store import Typestore
 
+from jointspace.data.ros_types import ros_types
 from jointspace.errors import ConfigError, WireError, did_you_mean
 
 # cyclonedds builds its types of arrays in a way that type checkers cannot follow.
@@ -62,12 +61,6 @@ class Sample:
         return cls(data)
 
 
-@cache
-def typestore() -> Typestore:
-    """Returns the message definitions of ROS 2 Jazzy."""
-    return get_typestore(Stores.ROS2_JAZZY)
-
-
 def message(type_name: str, **fields: Any) -> Any:
     """Returns a message of a type.
 
@@ -83,7 +76,7 @@ def message(type_name: str, **fields: Any) -> Any:
 
 def encode(message: Any) -> bytes:
     """Returns the bytes of a message as they travel, little-endian CDR with its encapsulation."""
-    return bytes(typestore().serialize_cdr(message, message.__msgtype__, little_endian=True))
+    return bytes(ros_types().serialize_cdr(message, message.__msgtype__, little_endian=True))
 
 
 def decode(cdr: bytes, type_name: str) -> Any:
@@ -93,7 +86,7 @@ def decode(cdr: bytes, type_name: str) -> Any:
         WireError: the bytes are cut off, or hold no such message.
     """
     try:
-        return typestore().deserialize_cdr(cdr, type_name)
+        return ros_types().deserialize_cdr(cdr, type_name)
     except (SerdeError, IndexError) as error:
         raise WireError(
             f"a message of {len(cdr)} bytes is no {type_name}: {error}; expected CDR of the type"
@@ -103,7 +96,7 @@ def decode(cdr: bytes, type_name: str) -> Any:
 def type_hash(type_name: str) -> str:
     """Returns the hash by which ROS 2 tells versions of a type apart: `RIHS01_...`."""
     _known(type_name)
-    return typestore().hash_rihs01(type_name)
+    return ros_types().hash_rihs01(type_name)
 
 
 def dds_type_name(type_name: str) -> str:
@@ -139,7 +132,7 @@ def _dds_type(type_name: str) -> type[Any]:
 
 
 def _known(type_name: str) -> Any:
-    types = typestore().types
+    types = ros_types().types
     if type_name not in types:
         hint = did_you_mean(type_name, types)
         raise ConfigError(f"got message type '{type_name}', expected one of ROS 2 Jazzy's.{hint}")
@@ -160,6 +153,6 @@ def _idl(kind: Any) -> Any:
 
 
 def _struct(type_name: str) -> Any:
-    fields = {name: _idl(kind) for name, kind in typestore().fielddefs[type_name][1]}
+    fields = {name: _idl(kind) for name, kind in ros_types().fielddefs[type_name][1]}
     name = type_name.rpartition("/")[2]
     return make_idl_struct(name, dds_type_name(type_name), fields, dataclassify=False)
