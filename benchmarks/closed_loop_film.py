@@ -71,7 +71,7 @@ def _frame(pictures: dict[str, np.ndarray], instruction: str, verdict: str) -> I
     colour = {"": "black", "done": "green", "failed": "red"}[verdict]
     ImageDraw.Draw(frame).text((4, 3), f"{instruction}  {verdict}", fill=colour)
     # Median cut would spend all colours on the table, and leave none for small objects.
-    return frame.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    return frame.quantize(160, method=Image.Quantize.MAXCOVERAGE)
 
 
 if __name__ == "__main__":
