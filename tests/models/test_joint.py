@@ -13,7 +13,7 @@ from jointspace.errors import InputError
 from jointspace.fusion.fuse import EarlyFusion
 from jointspace.models.joint import JointModel, tower_width
 from tests.encoders.inputs import change, features, steps
-from tests.models.batches import FORCE, batch, build, full_batch, rows
+from tests.models.batches import batch, build, full_batch, rows
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from jointspace.models.run_folder import load_run
 from jointspace.train.checkpointing import checkpoints
 from jointspace.train.logs import read_log
 from jointspace.train.loop import train
+from jointspace.train.prepare import prepare
 from jointspace.train.sampling import weights_seed
 from jointspace.train.setup import PreparedRun
-from jointspace.train.several import prepare
 from tests.factories import write_lerobot, write_robots
 from tests.train.test_setup import CONFIG, configured
 

@@ -13,7 +13,7 @@ from jointspace.batch import Batch, Modality, fused_name
 from jointspace.encoders.layers import TowerFeatures
 from jointspace.errors import InputError, did_you_mean
 from jointspace.models.clamped_exponential import clamped_exponential
-from jointspace.models.fused_queries import FusedQuery, fused_queries_of
+from jointspace.models.fused_queries import fused_queries_of
 from jointspace.models.pair_gates import PairGates
 from jointspace.models.unit_rows import unit_rows
 
