@@ -18,6 +18,7 @@ ENTRIES = (
     Entry("without a graph", 1, 1, "resize", Latency(0.0123, 0.02, 0.0456, 400)),
     Entry(EAGER, 1, 1, "end to end", Latency(12.0, 13.0, 140.4, 50, cpu_ms=11.5)),
     Entry(GRAPH, 1, 1, "end to end", Latency(3.0, 4.0, 5.0, 60)),
+    Entry(GRAPH, 2, 1, "end to end", Latency(2.0, 3.0, 4.0, 80)),
     Entry(GRAPH, 2, 32, "end to end", Latency(30.0, 40.0, 50.0, 70)),
 )
 FOOTPRINTS = {
@@ -55,6 +56,7 @@ def test_the_whole_way_is_compared_with_eager_torch_of_the_same_threads_and_rows
     rows = rows_of(BenchResult("demo", ENTRIES, {}, ()))
     assert [EAGER, "1", "1", "12.00", "13.00", "140", "11.50", "50", "1.0"] in rows
     assert [GRAPH, "1", "1", "3.00", "4.00", "5.00", "", "60", "4.0"] in rows
+    assert [GRAPH, "2", "1", "2.00", "3.00", "4.00", "", "80", ""] in rows
     assert [GRAPH, "2", "32", "30.00", "40.00", "50.00", "", "70", ""] in rows
     assert not any(row[0] == "resident when loaded, MiB" for row in rows)
 
@@ -73,9 +75,10 @@ def test_memory_that_is_not_known_is_left_blank():
 def test_the_object_holds_every_number_with_its_ratio():
     told = BenchResult("demo", ENTRIES, FOOTPRINTS, ("a note",), Path("plot.png")).to_json()
     assert told["subject"] == "demo"
-    assert [each["times_faster_than_eager"] for each in told["entries"]] == [None, 1, 4, None]
+    ratios = [each["times_faster_than_eager"] for each in told["entries"]]
+    assert ratios == [None, 1, 4, None, None]
     assert told["entries"][1]["cpu_ms"] == 11.5
-    assert told["entries"][3]["batch"] == 32
+    assert told["entries"][4]["batch"] == 32
     assert told["footprints"][GRAPH]["stages_mib"] == {"resize": 81.0, "end to end": 90.6}
     assert told["footprints"]["openvino int8"]["peak_mib"] is None
     assert (told["notes"], told["plot"]) == (["a note"], "plot.png")

@@ -27,7 +27,7 @@ def bundle(tmp_path_factory):
 
 def test_resident_memory_and_its_peak_are_what_the_system_accounts():
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    assert resident_mib("VmHWM") == pytest.approx(peak_mib, rel=0.05)
+    assert resident_mib("VmHWM") == pytest.approx(peak_mib, rel=0.01)
     assert 0 < resident_mib() <= resident_mib("VmHWM")
     before_mib = resident_mib()
     held = np.ones(64 * 2**20, np.uint8)
