@@ -21,3 +21,8 @@ def test_without_text_only_the_robots_own_modalities_together_are_a_query():
     queries = fused_queries_of((VISION, ACTION, STATE))
     assert [(query.name, query.target) for query in queries] == [("action+state", VISION)]
     assert fused_queries_of((VISION, TEXT)) == ()
+
+
+def test_a_single_modality_is_no_query():
+    queries = fused_queries_of((VISION, TEXT, ACTION))
+    assert [query.name for query in queries] == ["vision+text", "vision+action", "text+action"]
