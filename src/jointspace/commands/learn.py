@@ -25,6 +25,7 @@ from jointspace.robot.policy.index import DemonstrationIndex
 from jointspace.robot.policy.learn import Demonstration, fit_observer, fit_palette, observe_all
 from jointspace.robot.policy.motion import MotionLayout
 from jointspace.robot.policy.retrieval import Demonstrations, EmbedTexts
+from jointspace.robot.policy.wordings import KnownWordings
 from jointspace.train.control import train_control
 
 _TEXTS_AT_ONCE = 128
@@ -109,11 +110,13 @@ def run(arguments: Learn) -> Learned:
     palette = fit_palette(spread, seed=arguments.seed)
     observer = fit_observer(demonstrations(), palette, layout, seed=arguments.seed)
     moments = observe_all(demonstrations(), observer, layout, stride=arguments.stride)
+    wordings = KnownWordings.of(moments.text_rows)
+    told = np.stack([wordings.nearest(row) for row in moments.text_rows])
     with progress_bar("learning") as report:
         head = ControlHead(
             train_control(
                 moments.seen,
-                moments.text_rows,
+                told,
                 moments.episodes,
                 moments.chunks,
                 text_scale=TEXT_SCALE,
@@ -122,7 +125,7 @@ def run(arguments: Learn) -> Learned:
                 progress=report,
             )
         )
-    rows = head.rows(moments.seen, moments.text_rows[moments.episodes])
+    rows = head.rows(moments.seen, told[moments.episodes])
     save_demonstrations(
         Demonstrations(
             cameras=tuple(name.split(".")[-1] for name in preprocessor.cameras),
@@ -131,6 +134,7 @@ def run(arguments: Learn) -> Learned:
             model_id=weights_hash(joint.model),
             layout=layout,
             observer=observer,
+            wordings=wordings,
             head=head,
             index=DemonstrationIndex(rows, moments.chunks, moments.episodes),
         ),

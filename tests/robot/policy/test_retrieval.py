@@ -136,5 +136,5 @@ def test_the_head_computes_what_the_trained_network_computes() -> None:
     rng = np.random.default_rng(0)
     seen, text = (rng.normal(size=(3, dim)).astype(np.float32) for dim in (5, 4))
     with torch.inference_mode():
-        expected = network(torch.from_numpy(seen), torch.from_numpy(text)).numpy()
+        expected = network(torch.from_numpy(seen), torch.from_numpy(text))[0].numpy()
     np.testing.assert_allclose(head.chunks(head.rows(seen, text)), expected, atol=1e-5)

@@ -9,6 +9,7 @@ from jointspace.robot.policy.motion import MotionLayout
 from jointspace.robot.policy.observe import Observer
 from jointspace.robot.policy.palette import Palette
 from jointspace.robot.policy.retrieval import Demonstrations
+from jointspace.robot.policy.wordings import KnownWordings
 from jointspace.sim.scene import ACTION_NAMES, STATE_NAMES
 
 LAYOUT = MotionLayout.of(STATE_NAMES, ACTION_NAMES)
@@ -28,7 +29,8 @@ def tiny_demonstrations(rng: np.random.Generator, *, text_dim: int = 1) -> Demon
     chunks = rng.normal(size=(30, 40)).astype(np.float16).astype(np.float32)
     index = DemonstrationIndex(rows, chunks, np.arange(30))
     head = ControlHead(arrays)
-    return Demonstrations(("front", "wrist"), 64, 10.0, "id", LAYOUT, observer, head, index)
+    known = KnownWordings(np.eye(text_dim, dtype=np.float32))
+    return Demonstrations(("front", "wrist"), 64, 10.0, "id", LAYOUT, observer, known, head, index)
 
 
 def tiny_pictures(seed: int = 0) -> dict[str, np.ndarray]:

@@ -18,11 +18,12 @@ from jointspace.robot.policy.motion import MotionLayout
 from jointspace.robot.policy.observe import Observer
 from jointspace.robot.policy.palette import Palette
 from jointspace.robot.policy.retrieval import Demonstrations
+from jointspace.robot.policy.wordings import KnownWordings
 from jointspace.storage import write_whole
 
 POLICY_FILE = "policy.json"
 ARRAYS_FILE = "demonstrations.npz"
-POLICY_VERSION = 1
+POLICY_VERSION = 2
 _HEAD = "head."
 
 
@@ -39,6 +40,7 @@ def save_demonstrations(demonstrations: Demonstrations, folder: Path) -> None:
         "camera": grounding.camera,
         "item": grounding.item,
         "target": grounding.target,
+        "wordings": own.wordings.rows,
         "rows": own.index.rows,
         "chunks": own.index.chunks.astype(np.float16),
         "episodes": own.index.episodes,
@@ -84,6 +86,7 @@ def load_demonstrations(folder: Path) -> Demonstrations:
                 Grounding(arrays["camera"], arrays["item"], arrays["target"]),
                 num_cameras=len(stored["cameras"]),
             ),
+            wordings=KnownWordings(arrays["wordings"]),
             head=ControlHead(
                 {
                     name.removeprefix(_HEAD): array

@@ -17,6 +17,7 @@ from jointspace.robot.policy.index import DemonstrationIndex
 from jointspace.robot.policy.motion import CHUNK_STEPS, MotionLayout, MotionMemory, actions_of
 from jointspace.robot.policy.observe import Observer, Relevance
 from jointspace.robot.policy.regression import local_ridge
+from jointspace.robot.policy.wordings import KnownWordings
 
 Answer = Literal["ridge", "mean", "nearest", "cloning"]
 """How actions follow from a moment: local regression over the nearest demonstrations, their mean,
@@ -36,6 +37,7 @@ class Demonstrations:
         model_id: `weights_hash` of the joint space whose instruction rows it was trained on.
         layout: of state and action.
         observer: what is seen of a moment.
+        wordings: what was told in the demonstrations.
         head: from a moment to the row in which demonstrations are compared.
         index: the demonstrations.
     """
@@ -46,6 +48,7 @@ class Demonstrations:
     model_id: str
     layout: MotionLayout
     observer: Observer
+    wordings: KnownWordings
     head: ControlHead
     index: DemonstrationIndex
 
@@ -93,8 +96,9 @@ class RetrievalPolicy:
 
     def tell(self, text_row: Float[np.ndarray, " dim"]) -> None:
         """Takes the instruction, as its row of the joint space."""
-        self._text = np.asarray(text_row, np.float32)
-        self._relevance: Relevance = self._own.observer.grounding.relevance(self._text)
+        said = np.asarray(text_row, np.float32)
+        self._text = self._own.wordings.nearest(said)
+        self._relevance: Relevance = self._own.observer.grounding.relevance(said)
 
     def feel(self, state: Float[np.ndarray, " channel"]) -> None:
         """Takes a measured state; call it at every step, in order."""
