@@ -13,6 +13,7 @@ from jointspace.errors import InputError, RunFolderError
 from jointspace.export.gate import scores_table, short
 from jointspace.export.write import ExportedBundle, export_bundle
 from jointspace.models.run_folder import load_run
+from jointspace.train.interruption import termination_interrupts
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Exported:
         return {
             "bundle": str(self.bundle.folder),
             "bytes": self.bundle.num_bytes,
-            "engine": manifest.engine,
+            "engines": dict(manifest.engines),
             "graphs": [
                 {
                     "name": graph.name,
@@ -95,19 +96,21 @@ def run(arguments: Export) -> Exported:
             raise InputError(f"--{name} must be at least {least}, got {value}")
     data = arguments.data or _own_data(arguments.run)
     opened = open_run(arguments.run, data=data)
-    bundle = export_bundle(
-        arguments.out,
-        model=opened.run.model,
-        preprocessor=opened.preprocessor,
-        dataset=opened.dataset,
-        store=opened.store,
-        splits=opened.splits,
-        facts=_facts(opened),
-        precision=arguments.precision,
-        static=arguments.static,
-        num_threads=arguments.threads,
-        candidates=arguments.candidates,
-    )
+    with termination_interrupts():
+        bundle = export_bundle(
+            arguments.out,
+            model=opened.run.model,
+            preprocessor=opened.preprocessor,
+            dataset=opened.dataset,
+            store=opened.store,
+            splits=opened.splits,
+            facts=_facts(opened),
+            precision=arguments.precision,
+            static=arguments.static,
+            num_threads=arguments.threads,
+            candidates=arguments.candidates,
+            fusion_trained=opened.run.config.loss.fused_weight > 0,
+        )
     return Exported(bundle)
 
 
@@ -138,16 +141,16 @@ def _facts(opened: OpenedRun) -> dict[str, Any]:
 
 def _graphs_table(bundle: ExportedBundle) -> Table:
     choice = bundle.choice
-    table = Table(title=f"graphs, milliseconds at batch 1 on {choice.engine}", title_justify="left")
+    table = Table(title="graphs, milliseconds at batch 1", title_justify="left")
     table.add_column("file")
-    for column in ("precision", "KB", "float32 ms", "shipped ms"):
+    for column in ("precision", "engine", "KB", "float32 ms", "shipped ms"):
         table.add_column(column, justify="right")
     for graph in bundle.manifest.graphs:
         size = f"{bundle.manifest.files[graph.file].bytes / 1e3:,.0f}"
-        cells = ["", ""]
+        engine, cells = "", ["", ""]
         if graph.name in choice.chosen:
-            forms = (choice.variants[graph.name][0], choice.chosen[graph.name])
-            found = [form.ms.get(choice.engine) for form in forms]
+            engine = choice.engines[graph.name]
+            found = choice.milliseconds(graph.name)
             cells = ["" if each is None else f"{each:.3f}" for each in found]
-        table.add_row(graph.file, graph.precision, size, *cells)
+        table.add_row(graph.file, graph.precision, engine, size, *cells)
     return table

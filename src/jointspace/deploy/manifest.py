@@ -11,7 +11,7 @@ from jointspace.deploy.graph import Graph
 from jointspace.errors import BundleError, InputError
 from jointspace.evaluation.decision import MatchThreshold
 
-BUNDLE_VERSION = 1
+BUNDLE_VERSION = 2
 """Format of a bundle, stored in its manifest."""
 
 MANIFEST_FILE = "manifest.json"
@@ -24,10 +24,11 @@ _PLAIN = (
     "model_id",
     "embed_dim",
     "opset",
-    "engine",
+    "engines",
     "dataset",
     "created_from",
     "retrieval",
+    "left_out",
 )
 
 
@@ -59,8 +60,11 @@ class Manifest:
         retrieval: direction, such as `vision->text` -> what was measured, float32 and as shipped.
         created_from: facts of the run.
         dataset: name of what it was trained on.
+        left_out: name of a fused query that the model has and the bundle has not -> why, and the
+            cure.
         opset: of the graphs.
-        engine: what the exporter found fastest; used where it is installed.
+        engines: name of a graph -> what the exporter found fastest, used where it is installed;
+            graphs that are not named run on ONNX Runtime.
         files: path below the bundle -> size and hash; all files but the manifest.
     """
 
@@ -74,9 +78,10 @@ class Manifest:
     thresholds: Mapping[Modality, MatchThreshold] = field(default_factory=dict)
     retrieval: Mapping[str, Any] = field(default_factory=dict)
     created_from: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Mapping[Modality, str] = field(default_factory=dict)
     dataset: str = ""
     opset: int = 18
-    engine: Engine = "onnxruntime"
+    engines: Mapping[str, Engine] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:

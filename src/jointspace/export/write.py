@@ -12,7 +12,7 @@ from jointspace.data.samples import SampleSet
 from jointspace.data.schema import RobotDataset
 from jointspace.data.splits import Splits
 from jointspace.deploy.bundle import staged_bundle, write_bundle
-from jointspace.deploy.graph import Graph
+from jointspace.deploy.graph import Graph, runtime_graphs
 from jointspace.deploy.manifest import MANIFEST_FILE, Manifest
 from jointspace.deploy.session import installed_engines
 from jointspace.errors import InputError
@@ -27,7 +27,7 @@ from jointspace.export.graphs import export_graphs
 from jointspace.export.onnx_file import OPSET
 from jointspace.export.parity import check_parity
 from jointspace.export.thresholds import StatedThreshold, calibrate_thresholds
-from jointspace.export.variants import make_variants, runtime_graphs
+from jointspace.export.variants import make_variants
 from jointspace.models.checkpoint import weights_hash
 from jointspace.models.embed import TorchEmbedder
 from jointspace.models.joint import JointModel
@@ -75,6 +75,7 @@ def export_bundle(
     static: bool = False,
     num_threads: int = 1,
     candidates: int | None = MOST_WINDOWS,
+    fusion_trained: bool = True,
 ) -> ExportedBundle:
     """Writes a bundle whose retrieval is shown not to have suffered.
 
@@ -91,6 +92,7 @@ def export_bundle(
         static: also write graphs whose shapes are fixed, in float32.
         num_threads: that a graph may use while it is timed.
         candidates: windows of the test split that are measured, drawn at random; None means all.
+        fusion_trained: False leaves out the fused queries, of a run that never trained them.
 
     Returns:
         The bundle.
@@ -110,7 +112,7 @@ def export_bundle(
     model = model.cpu().eval()
     embedder = TorchEmbedder(model, only=preprocessor.modalities)
     with staged_bundle(out) as folder:
-        graphs = export_graphs(model, preprocessor, folder, static=static)
+        graphs = export_graphs(model, preprocessor, folder, static=static, fused=fusion_trained)
         parity = check_parity(model, preprocessor, folder, graphs)
         used = runtime_graphs(graphs)
         engines = installed_engines()
@@ -178,7 +180,8 @@ def export_bundle(
             facts=told,
             dataset=dataset.info.path.name,
             opset=OPSET,
-            engine=choice.engine,
+            engines=choice.engines,
+            left_out={} if fusion_trained else _untrained(model),
         )
     num_bytes = (out / MANIFEST_FILE).stat().st_size
     num_bytes += sum(each.bytes for each in manifest.files.values())
@@ -194,7 +197,7 @@ def _thresholds(
     a whole episode.
     """
     graphs = {name: form.graph for name, form in choice.chosen.items()}
-    embedded = bench.embed(validation, graphs, engine=choice.engine)
+    embedded = bench.embed(validation, graphs, engines=choice.engines)
     found: dict[str, Mapping[Modality, StatedThreshold]] = {}
     notes: list[str] = []
     for scale, test in choice.rows.items():
@@ -218,6 +221,15 @@ def _settle(folder: Path, graphs: tuple[Graph, ...], choice: Choice) -> tuple[Gr
         else graph
         for graph in graphs
     )
+
+
+def _untrained(model: JointModel) -> dict[Modality, str]:
+    """Says why a run's fused queries are not in its bundle."""
+    why = (
+        "the run did not train fused queries (loss.fused_weight = 0); train with "
+        "loss.fused_weight above 0 and export again"
+    )
+    return {query.name: why for query in model.fused_queries}
 
 
 def _fused_queries(
