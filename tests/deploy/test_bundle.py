@@ -49,6 +49,7 @@ def test_what_was_written_is_read(bundle):
     assert manifest.fused_queries == {bundles.FUSED: (ACTION,)}
     assert [graph.name for graph in manifest.graphs] == list(bundles.BODIES)
     assert manifest.thresholds == {VISION: bundles.THRESHOLD}
+    assert manifest.growth == {}
     assert manifest.retrieval == {"vision->text": {"fp32": 0.5, "shipped": 0.5}}
     assert (manifest.dataset, manifest.created_from) == ("factory", {"steps": 10})
     assert (manifest.opset, manifest.engines) == (18, {})
@@ -59,6 +60,15 @@ def test_what_was_written_is_read(bundle):
     batch = bundles.batch()
     made = bundles.batch(read.preprocessor)
     np.testing.assert_array_equal(made[ACTION].values, batch[ACTION].values)
+
+
+def test_thresholds_of_a_growing_stream_are_read_and_an_edit_of_them_is_noticed(tmp_path):
+    folder = bundles.make_bundle(tmp_path / "bundle", growth={VISION: bundles.GROWTH})
+    assert read_manifest(folder).growth == {VISION: bundles.GROWTH}
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"until_s": 0.5', '"until_s": 0.4'))
+    with pytest.raises(BundleError, match="was changed since it was written"):
+        read_manifest(folder)
 
 
 def test_a_bundle_without_gates_or_measurements_is_one_as_well(tmp_path):

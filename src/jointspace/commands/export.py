@@ -1,6 +1,6 @@
 """`jointspace export`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from jointspace.commands.arguments import Export
 from jointspace.commands.opened_run import OpenedRun, open_run
 from jointspace.errors import InputError, RunFolderError
+from jointspace.evaluation.decision import GrowthThreshold
 from jointspace.export.gate import scores_table, short
 from jointspace.export.write import ExportedBundle, export_bundle
 from jointspace.models.run_folder import load_run
@@ -34,6 +35,7 @@ class Exported:
             for scale, found in bundle.thresholds.items()
             for modality, each in found.items()
         ]
+        lines += _growth_lines(bundle.growth)
         worst = max(bundle.parity, key=bundle.parity.__getitem__)
         lines.append(
             f"parity: float32 graphs differ from the model by at most {bundle.parity[worst]:.1e} "
@@ -67,6 +69,7 @@ class Exported:
                 scale: {name: each.to_json() for name, each in found.items()}
                 for scale, found in self.bundle.thresholds.items()
             },
+            "growth": None if self.bundle.growth is None else asdict(self.bundle.growth),
             "parity": dict(self.bundle.parity),
             "notes": list(self.bundle.notes),
         }
@@ -137,6 +140,21 @@ def _facts(opened: OpenedRun) -> dict[str, Any]:
         "robot": opened.data.embodiment.name,
         "num_episodes": {name: len(splits.positions(name)) for name in splits.names},
     }
+
+
+def _growth_lines(growth: GrowthThreshold | None) -> list[str]:
+    if growth is None:
+        return []
+    last = growth.stages[-1]
+    rates = ", ".join(
+        f"{short(each.right_accepted)} after {each.until_s:.1f} s" for each in growth.stages
+    )
+    line = (
+        f"{growth.query} since an instruction was given accepts it above {growth.accept:.3f}: of "
+        f"the right ones of {growth.measured_on} episodes {rates}; of the wrong ones "
+        f"{short(last.wrong_accepted)} at any time"
+    )
+    return [line]
 
 
 def _graphs_table(bundle: ExportedBundle) -> Table:

@@ -23,7 +23,7 @@ from jointspace.deploy.self_test import SELF_TEST_FILE, self_test_rows
 from jointspace.deploy.session import choose_engines
 from jointspace.deploy.towers import Towers
 from jointspace.errors import BundleError, RunFolderError, StorageError
-from jointspace.evaluation.decision import MatchThreshold
+from jointspace.evaluation.decision import GrowthThreshold, MatchThreshold
 from jointspace.storage import force_folder, write_whole
 
 GATES_FILE = "gates.npz"
@@ -103,6 +103,7 @@ def write_bundle(
     fused_queries: Mapping[Modality, Sequence[Modality]] | None = None,
     gates: Mapping[Pair, Float32[np.ndarray, " dim"]] | None = None,
     thresholds: Mapping[Modality, MatchThreshold] | None = None,
+    growth: Mapping[Modality, GrowthThreshold] | None = None,
     retrieval: Mapping[str, Any] | None = None,
     card: str,
     facts: Mapping[str, Any] | None = None,
@@ -123,6 +124,7 @@ def write_bundle(
         fused_queries: name of each fused query -> the modalities that it is to retrieve.
         gates: pair -> gate; fused queries of one target share the gate of any of them.
         thresholds: modality -> calibrated threshold against text.
+        growth: modality -> threshold for a stream that grows.
         retrieval: what was measured.
         card: the model card, in Markdown.
         facts: of the run.
@@ -169,6 +171,7 @@ def write_bundle(
         fused_queries={query: tuple(each) for query, each in (fused_queries or {}).items()},
         graphs=tuple(graphs),
         thresholds=dict(thresholds or {}),
+        growth=dict(growth or {}),
         retrieval=dict(retrieval or {}),
         created_from=dict(facts or {}),
         dataset=dataset,

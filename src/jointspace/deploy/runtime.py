@@ -27,7 +27,7 @@ from jointspace.deploy.self_test import check_self_test
 from jointspace.deploy.session import EngineChoice, choose_engines
 from jointspace.deploy.towers import Towers
 from jointspace.errors import InputError, did_you_mean
-from jointspace.evaluation.decision import MatchThreshold
+from jointspace.evaluation.decision import GrowthThreshold, MatchThreshold
 
 
 class BundleEmbedder:
@@ -39,6 +39,7 @@ class BundleEmbedder:
         manifest: what the bundle says of itself; its `digest` is the version for a cache.
         preprocessor: from raw rows to a `Batch`.
         thresholds: modality -> from which similarity with a text that text applies.
+        growth: modality -> the same for a stream that grows since its instruction was given.
 
     Args:
         bundle: verified.
@@ -49,6 +50,7 @@ class BundleEmbedder:
         self.manifest: Manifest = bundle.manifest
         self.preprocessor: Preprocessor = bundle.preprocessor
         self.thresholds: Mapping[Modality, MatchThreshold] = bundle.manifest.thresholds
+        self.growth: Mapping[Modality, GrowthThreshold] = bundle.manifest.growth
         self._gates = bundle.gates
         self._towers = towers
         self._targets = {t for each in bundle.manifest.fused_queries.values() for t in each}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from jointspace import __version__
 from jointspace.batch import Modality
 from jointspace.data.preprocess import Preprocessor
+from jointspace.evaluation.decision import GrowthThreshold
 from jointspace.export.choose import Choice
 from jointspace.export.gate import TOLERANCE, short
 from jointspace.export.thresholds import StatedThreshold
@@ -29,6 +30,7 @@ def bundle_card(
     choice: Choice,
     thresholds: Mapping[str, Mapping[Modality, StatedThreshold]],
     *,
+    growth: GrowthThreshold | None,
     dataset: str,
 ) -> str:
     """Writes the card; only what was measured is stated as a number.
@@ -39,6 +41,7 @@ def bundle_card(
         choice: what ships.
         thresholds: name of the scale of rows -> modality -> from which similarity an instruction
             applies.
+        growth: the same for pictures that come since an instruction was given.
         dataset: name of what it was trained on.
 
     Returns:
@@ -66,6 +69,7 @@ def bundle_card(
         *_retrieval(choice),
         "## Match thresholds",
         *_thresholds(thresholds),
+        *_growth(growth),
         "## Not measured",
         _NOT_MEASURED,
         f"Written by jointspace {__version__}.",
@@ -108,7 +112,7 @@ def _thresholds(thresholds: Mapping[str, Mapping[Modality, StatedThreshold]]) ->
     yield (
         "An instruction is accepted above the first similarity, rejected below the second, and "
         "neither in between. Rates of wrong pairs accepted and right pairs rejected, on episodes "
-        "that were not trained on. The bundle decides by those of windows."
+        "that were not trained on. The bundle judges single rows by those of windows."
     )
     rows = [
         (
@@ -129,6 +133,30 @@ def _thresholds(thresholds: Mapping[str, Mapping[Modality, StatedThreshold]]) ->
         return
     header = ("what", "rows", "accept above", "reject below", "wrong accepted", "right rejected")
     yield _table((*header, "right accepted", "calibrated on, measured on"), rows)
+
+
+def _growth(growth: GrowthThreshold | None) -> Iterator[str]:
+    if growth is None:
+        return
+    yield (
+        f"While a robot moves, all that it saw since it was told is compared, up to the last "
+        f"{growth.longest_s:.1f} s. An instruction is accepted above {growth.accept:.3f} at any "
+        "time, and kept until it falls below the similarity of its time. Accepted: at any time "
+        f"until then. Calibrated on {growth.calibrated_on}, measured on {growth.measured_on}."
+    )
+    rows = [
+        (
+            f"{stage.until_s:.1f}",
+            short(stage.right_accepted),
+            short(stage.wrong_accepted),
+            f"{stage.reject:.3f}",
+            short(stage.wrong_rejected),
+            short(stage.right_rejected),
+        )
+        for stage in growth.stages
+    ]
+    header = ("until s", "right accepted", "wrong accepted", "reject below", "wrong rejected")
+    yield _table((*header, "right rejected"), rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
