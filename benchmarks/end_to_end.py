@@ -72,12 +72,13 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         case = Case(arguments.tower, arguments.trajectory, folder)
         facts = write_bundles(case)
-        alone = measure_alone(case, arguments)
-        stages = measure_stages(case, arguments)
+        alone = measure_alone(case, arguments) if arguments.seconds else {}
+        stages = measure_stages(case, arguments) if arguments.seconds else {}
         loaded = measure_loaded(case, arguments) if arguments.load_s else {}
     Console().print(f"the model: {facts}")
-    _print("alone, one thread each, by turns", alone)
-    _print_stages(stages)
+    if alone:
+        _print("alone, one thread each, by turns", alone)
+        _print_stages(stages)
     if loaded:
         _print(f"beside {arguments.busy} busy processes on {os.cpu_count()} cores", loaded)
     if arguments.json:
@@ -97,10 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--tower", choices=TOWERS, default=TOWERS[0], help="of pictures")
     parser.add_argument("--trajectory", choices=TRAJECTORIES, default=TRAJECTORIES[0])
-    parser.add_argument("--seconds", type=float, default=30.0, help="of the part alone")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="of the part alone, and of the stages; 0: none"
+    )
     parser.add_argument("--load-s", type=float, default=10.0, help="of each turn under load")
     parser.add_argument(
         "--load-calls", type=int, default=40, help="of each turn under load, at least"
+    )
+    parser.add_argument(
+        "--load-only", default="", help="under load, bundles whose name has this in it"
     )
     parser.add_argument("--repeats", type=int, default=3, help="turns under load")
     parser.add_argument("--busy", type=int, default=1, help="busy processes beside")
@@ -142,7 +148,7 @@ def measure_stages(case: Case, arguments: argparse.Namespace) -> dict[str, dict[
 
 def measure_loaded(case: Case, arguments: argparse.Namespace) -> dict[str, Latency]:
     """Times each pipeline in a process of its own, by turns, beside busy processes."""
-    names = [EAGER, *_bundle_pipelines(case.folder)]
+    names = [EAGER, *(n for n in _bundle_pipelines(case.folder) if arguments.load_only in n)]
     spent_ms: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     with _busy(arguments.busy):
         for _ in range(arguments.repeats):
@@ -248,7 +254,7 @@ def _print_stages(stages: dict[str, dict[str, float]]) -> None:
         table.add_column(name, justify="right")
     for pipeline, each in stages.items():
         table.add_row(pipeline, *(f"{each[name]:.2f}" if name in each else "" for name in names))
-    Console().print(table)
+    _wide_console().print(table)
 
 
 def _print(title: str, found: dict[str, Latency]) -> None:
@@ -268,7 +274,12 @@ def _print(title: str, found: dict[str, Latency]) -> None:
             f"{base.p99_ms / each.p99_ms:.1f}",
             f"{(base.cpu_ms or math.nan) / (each.cpu_ms or math.nan):.1f}",
         )
-    Console().print(table)
+    _wide_console().print(table)
+
+
+def _wide_console() -> Console:
+    """A console on which names of pipelines fit, in a pipe too."""
+    return Console(width=max(Console().width, 160))
 
 
 if __name__ == "__main__":
