@@ -4,7 +4,8 @@ Forward and backward over every pair of three modalities (`--pairs 1`: of two) o
 float32. Every measurement is a process of its own, on one thread, its inputs made and everything
 warmed up before the clock starts; methods take turns within a repeat, and medians over the repeats
 are printed. Times are seconds of the processor, which other load on the machine distorts less than
-the clock; the JSON holds both. Memory is the largest resident above what the inputs take.
+the clock; the JSON holds both. Beside a median stand the least and the most. Memory is the largest
+resident above what the inputs take.
 
 - `plain`: the textbook's: a matrix of logits for each pair, cross-entropy along both axes.
 - `clip`: open_clip's `ClipLoss` for each pair, where open_clip is installed; else its formula.
@@ -17,6 +18,7 @@ the clock; the JSON holds both. Memory is the largest resident above what the in
 
 `plain` and `clip` are left out where they would need more than the memory that is free; what they
 would need is printed instead: three matrices of N x N numbers for each pair, and four for `clip`.
+The sizes that `--large` adds take minutes each, and are measured once.
 
 Run: python benchmarks/loss.py --json loss.json
 """
@@ -96,6 +98,8 @@ def main() -> None:
     sizes = arguments.num_rows + (list(LARGE_NUM_ROWS) if arguments.large else [])
     results, errors = [], []
     print(f"open_clip: {_clip_source()}")
+    if "medium" in arguments.methods and not _has_matrix_units():
+        print("medium: this processor has no matrix units (AMX), so that it gains nothing here")
     for num_rows in sizes:
         with tempfile.TemporaryDirectory() as folder:
             measured = _measure_size(num_rows, arguments, Path(folder))
@@ -142,7 +146,7 @@ def _measure_size(num_rows: int, arguments: argparse.Namespace, folder: Path) ->
     }
     feasible = [m for m in arguments.methods if needed[m] < _available()]
     runs: dict[str, list[dict[str, Any]]] = {method: [] for method in arguments.methods}
-    for _ in range(arguments.repeats):
+    for _ in range(1 if num_rows in LARGE_NUM_ROWS else arguments.repeats):
         for method in feasible:
             runs[method].append(_run_child(method, num_rows, arguments, folder))
     return [
@@ -340,7 +344,7 @@ def _print_table(measured: list[Measurement], errors: dict[str, float], pairs: i
     num_rows = measured[0].num_rows
     print(f"\nN = {num_rows:,}, {pairs} pair(s), forward + backward, one thread, medians")
     print(
-        f"{'method':<10}{'seconds':>10}{'forward':>10}{'x plain':>9}{'x clip':>9}"
+        f"{'method':<10}{'seconds':>10}{'least-most':>18}{'forward':>10}{'x plain':>9}{'x clip':>9}"
         f"{'peak MiB':>10}{'plain/it':>10}{'loss':>11}"
     )
     for m in measured:
@@ -357,10 +361,16 @@ def _print_table(measured: list[Measurement], errors: dict[str, float], pairs: i
             ratios += f"{f'{other.seconds / m.seconds:.2f}' if known else '-':>{width}}"
         plain = by_method.get("plain")
         memory = f"{plain.peak_mib / max(m.peak_mib, 0.1):.1f}" if plain else "-"
+        spread = f"{min(m.all_seconds):.4f}-{max(m.all_seconds):.4f}"
         print(
-            f"{m.method:<10}{m.seconds:>10.4f}{m.forward_seconds:>10.4f}{ratios}"
+            f"{m.method:<10}{m.seconds:>10.4f}{spread:>18}{m.forward_seconds:>10.4f}{ratios}"
             f"{m.peak_mib:>10.1f}{memory:>10}{m.loss:>11.6f}"
         )
+    one, many = (
+        by_method[name].seconds if name in by_method else None for name in ("tiled", "many")
+    )
+    if one is not None and many is not None:
+        print(f"  many positives take {many / one:.3f} of the time of one")
     for name, value in errors.items():
         if name != "num_rows":
             print(f"  relative error of the gradient, {name.replace('_', ' ')}: {value:.1e}")
@@ -387,6 +397,10 @@ def _kibibytes(path: Path, field: str) -> int:
         if line.startswith(field):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"{path} has no {field}; this benchmark needs Linux")
+
+
+def _has_matrix_units() -> bool:
+    return "amx_tile" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
 
 
 def _processor() -> str:

@@ -4,9 +4,10 @@ For every seed the episodes are split anew, a space is trained, and both it and 
 (`linear_cca`) retrieve among the same 200 windows of the same unseen episodes. The floor is given
 the best of its settings on the test rows; the defaults of the space were chosen with CR5 in view.
 Then: which instruction applies, from
-the picture and from the whole trajectory.
+the pictures and from the whole trajectory.
 
-    python benchmarks/real_robot.py --data DATASET [--seeds 0 1 2] [--json FILE]
+    python benchmarks/real_robot.py --data DATASET [--seeds 0 1 2] [--set data.window_frames=1]
+        [--json FILE]
 """
 
 import argparse
@@ -104,7 +105,7 @@ def instruction_accuracy(windows: Embeddings, episodes: Embeddings) -> dict[str,
     from_windows, from_episodes = evaluate_embeddings(windows), evaluate_embeddings(episodes)
     whole = fused_name((ACTION, STATE))
     asked = {
-        "one picture": from_windows.accuracy[VISION],
+        "pictures of a window": from_windows.accuracy[VISION],
         "pictures of the whole episode": from_episodes.accuracy[VISION],
         "whole action trajectory": from_episodes.accuracy[ACTION],
         "whole state trajectory": from_episodes.accuracy[STATE],

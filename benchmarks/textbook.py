@@ -3,7 +3,10 @@
 Both are scored on the unseen test episodes by our metrics (relevance from ids) and by the
 textbook's own (the diagonal is the only right answer), which says little where instructions repeat.
 
-    python benchmarks/textbook.py --data DATASET [--steps 400] [--seed 0] [--json FILE]
+    python benchmarks/textbook.py --data DATASET [--steps 400] [--seed 0] [--set KEY=VALUE]
+        [--json FILE]
+
+`--set data.window_frames=1` gives ours one picture, as the textbook's has.
 """
 
 import argparse
@@ -81,11 +84,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=Path("configs/lerobot.toml"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    config = read_config(arguments.config)
+    config = read_config(arguments.config, overrides=arguments.overrides)
     config = dataclasses.replace(
         config,
         seed=arguments.seed,

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Benchmarks are programs beside each other, and no package.
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import together  # noqa: E402 - found by the line above
 from ablation import (  # noqa: E402 - found by the line above
     Plan,
     arm_config,
@@ -32,6 +33,8 @@ from page_blocks import rewrite_blocks  # noqa: E402
 from pose_only import _recall_at_1  # noqa: E402
 from results_file import ResultsFile, flat_config, is_same_run  # noqa: E402
 from told_policy import LAYOUT, demonstrate, goal_row, scene_row, told_policies  # noqa: E402
+
+from jointspace.batch import SIX_DIRECTIONS  # noqa: E402
 
 DEMO = ROOT / "configs" / "demo.toml"
 
@@ -202,3 +205,32 @@ def test_a_probe_of_rows_that_hold_the_letters_of_a_sentence_names_what_it_says(
         for kind in ("trained", "unseen")
     }
     assert found["skill, trained wordings"] > 0.6 > 1 / 8
+
+
+def test_training_together_takes_as_many_steps_on_each_data_set_as_alone():
+    base = read_config(ROOT / "configs" / "lerobot.toml", overrides=["data.mixture_weights=[3,1]"])
+    for arm, sets in together.ARMS.items():
+        config = together.arm_config(base, arm, steps=30, seed=2)
+        assert config.train.num_steps == config.train.evaluate_every == 30 * len(sets)
+        assert config.data.mixture_weights == ()
+        assert config.seed == config.data.split_seed == 2
+
+
+def test_together_hurts_where_its_mean_falls_below_the_interval_of_alone():
+    def records(arm, values):
+        for seed, value in enumerate(values):
+            estimate = {"value": value, "chance": 0.1, "low": value - 0.1, "high": value + 0.1}
+            found = {str(direction): {"mAP": estimate} for direction in SIX_DIRECTIONS}
+            yield {"arm": arm, "seed": seed, "measures": dict.fromkeys(together.ARMS[arm], found)}
+
+    for values, verdict in (
+        ((0.45, 0.55), "inside"),  # its mean is .5: that of alone is .55, from .45 to .65
+        ((0.35, 0.5), "hurt"),
+        ((0.8, 0.6), "better"),
+    ):
+        alone = [each for name in together.SETS for each in records(name, (0.5, 0.6, 0.9))]
+        lines = together.table([*alone, *records("together", values)], "mAP").splitlines()
+        assert len(lines) == 2 + 2 * len(SIX_DIRECTIONS)
+        assert all(line.endswith(f"| {verdict} |") for line in lines[2:])
+    assert "| simulated | vision->text (chance .100) | .550 ± .071 | .450 … .650 |" in lines[2]
+    assert "| .700 ± .141 | +.150 ± .212 | better |" in lines[2]

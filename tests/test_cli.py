@@ -2,6 +2,7 @@
 
 import errno
 import json
+import runpy
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -129,10 +130,12 @@ def test_of_several_processes_any_speaks_where_it_alone_knows(command, capsys, m
     assert one_line(capsys.readouterr()) == "jointspace: error: rank 0 died"
 
 
-def test_the_command_line_is_a_module_too():
-    words = [sys.executable, "-m", "jointspace", "--version"]
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"jointspace {__version__}\n")
+def test_the_command_line_is_a_module_too(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["python -m jointspace", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("jointspace", run_name="__main__")
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"jointspace {__version__}\n"
 
 
 def test_a_full_disk_is_one_line_and_exit_code_2(command, capsys):
@@ -194,7 +197,10 @@ def test_debugging_shows_the_traceback_before_the_line(command, capsys, monkeypa
             ),
         ),
         (["evalute", "x"], "unknown command 'evalute'. Did you mean 'evaluate'?"),
-        (["robot"], "which command? Known: robot replay, robot rollout, robot run. See jointspace --help"),
+        (
+            ["robot"],
+            "which command? Known: robot replay, robot rollout, robot run. See jointspace --help",
+        ),
         (["robot", "rum", "x"], "unknown command 'robot rum'. Did you mean 'robot run'?"),
         (
             ["robot", "run"],

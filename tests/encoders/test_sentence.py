@@ -38,7 +38,7 @@ def name(request):
 
 def encoder(source, **changes):
     torch.manual_seed(1)
-    return SentenceEncoder(source, **{"width": 6, "local_files_only": True, **changes})
+    return SentenceEncoder(source, **{"width": 6, "heads": 2, "local_files_only": True, **changes})
 
 
 def ids_of(*rows):
@@ -241,7 +241,7 @@ def test_a_frozen_network_stays_as_it_is_and_its_adapter_learns(folders, name):
     tower = encoder(folders[name], dropout=0.5).train()
     assert not any(each.training for each in tower.backbone.network.modules())
     tower(words()).pooled.square().sum().backward()
-    assert {each.split(".")[0] for each in gradients(tower)} == {"adapter"}
+    assert {each.split(".")[0] for each in gradients(tower)} == {"adapter", "pool"}
     assert all(p.grad.any() for p in tower.adapter.parameters())
 
 
@@ -263,6 +263,21 @@ def test_padding_and_missing_texts_change_nothing(folders, name):
     assert (features.pooled[2] == 0).all()
     for other in (with_other_padding(words()), with_longer_padding(words(), extra=3)):
         torch.testing.assert_close(tower(other).pooled, features.pooled, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_pooling", [False, True])
+def test_what_single_words_say_is_added_to_the_vector_of_the_sentence(folders, max_pooling):
+    tower = encoder(folders["bert"], max_pooling=max_pooling).eval()
+    ids = [3, 7, 5, 4]
+    hidden = alone(folders["bert"], ids).last_hidden_state[0]
+    words_read = [tower.adapter(hidden[i]) for i in range(len(ids))]
+    expected = tower.adapter(sum(hidden) / len(ids))
+    expected = expected + tower.pool(torch.stack(words_read)[None], torch.ones(1, 4).bool())[0]
+    if max_pooling:
+        each = torch.stack([tower.highest(word) for word in words_read])
+        expected = expected + torch.stack([max(channel) for channel in each.T])
+    pooled = tower(ids_of(ids, [6, 9, 2, 5, 8])).pooled[0]
+    torch.testing.assert_close(pooled, expected, rtol=1e-4, atol=1e-5)
 
 
 def remembered(source, made, **changes):
@@ -297,7 +312,8 @@ def test_texts_that_are_not_remembered_are_read(folders):
 
 def test_remembered_texts_are_not_stored(folders):
     tower = remembered(folders["bert"], words((5, 3, 4)))
-    stored = {key for key in tower.state_dict() if not key.startswith("adapter")}
+    own = ("adapter.", "pool.")
+    stored = {key for key in tower.state_dict() if not key.startswith(own)}
     assert stored == {"backbone.fingerprint"}
 
 

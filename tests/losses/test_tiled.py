@@ -1,7 +1,9 @@
 """The tiled contrastive loss equals the plain one, whatever the tiles."""
 
+import gc
 import itertools
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from torch.nn import functional
 
 from jointspace.batch import ACTION, TEXT, VISION, RowIds
 from jointspace.losses.contrastive import info_nce, multimodal_contrastive
+from jointspace.losses.sigmoid import tiled_sigmoid
 from jointspace.losses.tiled import tiled_info_nce
 from tests.losses.cases import PAIRS, dense, gradients, make_pairing, make_rows, vectors
 
@@ -211,6 +214,22 @@ def test_nobody_to_find_costs_nothing(keep, tile_rows):
     losses = tiled_info_nce(*inputs[:2], scale=inputs[2], pairing=pairing, tile_rows=tile_rows)
     assert [loss.item() for loss in losses] == [0, 0]
     assert not any(each.any() for each in gradients(losses, inputs))
+
+
+@pytest.mark.parametrize("loss", [tiled_info_nce, tiled_sigmoid])
+def test_what_a_step_has_worked_out_does_not_wait_for_the_garbage_collector(loss):
+    query, target = vectors(6, 3, 0).requires_grad_(), vectors(6, 3, 1).requires_grad_()
+    more = {"bias": torch.tensor(-1.0)} if loss is tiled_sigmoid else {}
+    pairing = make_pairing(make_rows(6), "text")
+    died = weakref.ref(pairing)
+    gc.disable()
+    try:
+        losses = loss(query, target, scale=torch.tensor(5.0), pairing=pairing, **more)
+        sum(losses).backward()
+        del pairing, losses
+        assert died() is None
+    finally:
+        gc.enable()
 
 
 def test_a_nan_is_not_hidden():

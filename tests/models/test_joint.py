@@ -11,9 +11,9 @@ from jointspace.encoders.layers import TowerFeatures
 from jointspace.encoders.trajectory import FrequencyEncoder
 from jointspace.errors import InputError
 from jointspace.fusion.fuse import EarlyFusion
-from jointspace.models.joint import JointModel, tower_width, unit_rows
+from jointspace.models.joint import JointModel, tower_width
 from tests.encoders.inputs import change, features, steps
-from tests.models.batches import FORCE, batch, build, full_batch, rows
+from tests.models.batches import batch, build, full_batch, rows
 
 
 @pytest.fixture
@@ -110,19 +110,6 @@ def test_a_model_without_biases_says_what_builds_them():
 def test_unknown_pairs_have_no_scale(model, first, second):
     with pytest.raises(InputError, match="no temperature for"):
         model.logit_scale(Modality(first), Modality(second))
-
-
-def test_fused_queries_are_every_two_of_vision_text_and_steps_and_all_steps_together(model):
-    asked = [(query.name, query.target) for query in model.fused_queries]
-    assert asked == [
-        (f"{a}+{b}", target)
-        for further in (ACTION, STATE, FORCE)
-        for a, b, target in (
-            (VISION, TEXT, further),
-            (VISION, further, TEXT),
-            (TEXT, further, VISION),
-        )
-    ] + [(f"{ACTION}+{STATE}+{FORCE}", target) for target in (TEXT, VISION)]
 
 
 def test_names_with_dots_and_of_torchs_own_attributes_are_modalities_too():
@@ -237,19 +224,6 @@ def test_a_model_without_fusion_says_so():
     model = build(fusion="none")
     with pytest.raises(InputError, match="built without fusion"):
         model.encode(fused_name((VISION, TEXT)), batch())
-
-
-def test_row_17_rows_have_length_one_even_in_half_precision():
-    vectors = torch.randn(5, 64, dtype=torch.bfloat16)
-    made = unit_rows(vectors, torch.tensor([True, True, True, True, False]))
-    assert made.dtype == torch.float32
-    torch.testing.assert_close(made.norm(dim=1), torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0]))
-
-
-def test_a_row_of_zeros_has_a_finite_gradient():
-    vectors = torch.zeros(2, 3, requires_grad=True)
-    unit_rows(vectors, torch.tensor([True, False])).sum().backward()
-    assert vectors.grad.isfinite().all()
 
 
 def test_missing_modalities_leave_gradients_finite(model):

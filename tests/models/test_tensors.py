@@ -29,6 +29,14 @@ def test_views_and_read_only_arrays_are_copied_without_a_warning(change):
     np.testing.assert_array_equal(to_tensors(made)[ACTION].values[..., 0].numpy(), values)
 
 
+def test_a_batch_of_tensors_stays_what_it_is():
+    made = to_tensors(as_numpy(batch()))
+    again = to_tensors(made)
+    assert all(
+        again[m].values.data_ptr() == each.values.data_ptr() for m, each in made.inputs.items()
+    )
+
+
 def test_tensors_come_back_as_detached_single_precision():
     array = to_numpy(torch.ones(2, 3, dtype=torch.float64, requires_grad=True) * 2)
     assert array.dtype == np.float32

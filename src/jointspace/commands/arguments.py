@@ -9,6 +9,17 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 Flag = FlagCreatePairsOff[bool]
 
 
+class Overriding:
+    """A command whose `--set` changes keys of its configuration."""
+
+    set: tuple[tuple[str, ...], ...]
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Every KEY=VALUE, in the order given."""
+        return tuple(each for group in self.set for each in group)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
     """Tell what is in a robot data set, and what is wrong with it."""
@@ -22,7 +33,7 @@ class Inspect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class Train(Overriding):
     """Train a joint space on one or several robot data sets; writes a run folder."""
 
     config: Annotated[Positional[Path], arg(metavar="CONFIG")]
@@ -38,11 +49,6 @@ class Train:
     """Change keys of the configuration: --set train.num_steps=200 seed=1."""
     json: Flag = False
     """Print one JSON object on standard output."""
-
-    @property
-    def overrides(self) -> tuple[str, ...]:
-        """Every KEY=VALUE, in the order given."""
-        return tuple(each for group in self.set for each in group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +256,7 @@ class Demo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RobotRun:
+class RobotRun(Overriding):
     """Drive a robot with a bundle over ROS 2's network; needs no ROS."""
 
     bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")]
@@ -273,18 +279,13 @@ class RobotRun:
     """Print one JSON object on standard output when it ends."""
 
     @property
-    def overrides(self) -> tuple[str, ...]:
-        """Every KEY=VALUE, in the order given."""
-        return tuple(each for group in self.set for each in group)
-
-    @property
     def remappings(self) -> tuple[str, ...]:
         """Every FROM:=TO, in the order given."""
         return tuple(each for group in self.remap for each in group)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RobotReplay:
+class RobotReplay(Overriding):
     """Run a robot on a bag of ROS 2, its clock the bag's: the same result each time."""
 
     bag: Annotated[Positional[Path], arg(metavar="BAG")]
@@ -303,11 +304,6 @@ class RobotReplay:
     """How long perception takes: a network of that speed, whatever this machine's."""
     json: Flag = False
     """Print one JSON object on standard output."""
-
-    @property
-    def overrides(self) -> tuple[str, ...]:
-        """Every KEY=VALUE, in the order given."""
-        return tuple(each for group in self.set for each in group)
 
 
 @dataclass(frozen=True, kw_only=True)

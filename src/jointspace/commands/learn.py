@@ -70,7 +70,8 @@ def run(arguments: Learn) -> Learned:
         What it came to.
 
     Raises:
-        InputError: the data sets have no demonstrations, or not the channels of the policy.
+        InputError: the data sets have no demonstrations, or not the channels of the policy, the
+            rate of the run or its cameras.
         RunFolderError: the run cannot be read.
         DataError: a data set cannot be used.
         StorageError: the folder could not be written.
@@ -83,11 +84,14 @@ def run(arguments: Learn) -> Learned:
         )
         for path in arguments.data
     ]
-    layout = MotionLayout.of(opened[0][0].info.state_names, opened[0][0].info.action_names)
-    chosen = [(store, _chosen(dataset)) for dataset, store in opened]
+    layout = _common_layout([dataset for dataset, _ in opened], fps=preprocessor.fps)
+    chosen = [(store, episodes) for dataset, store in opened if (episodes := _chosen(dataset))]
     num_demonstrations = sum(len(episodes) for _, episodes in chosen)
-    if not num_demonstrations:
-        raise InputError("learn: no episode succeeded, or all are held out; give other data sets")
+    if not chosen:
+        raise InputError(
+            "learn: no episode has an instruction and a state, succeeded, and is not held out; "
+            "give other data sets"
+        )
     embed = text_embedder(joint)
 
     def demonstrations() -> Iterator[Demonstration]:
@@ -153,6 +157,24 @@ def text_embedder(joint: Run) -> EmbedTexts:
         )
 
     return embed
+
+
+def _common_layout(datasets: Sequence[RobotDataset], *, fps: float) -> MotionLayout:
+    """Returns where states and actions of all data sets hold what the policy reads and moves."""
+    infos = [dataset.info for dataset in datasets]
+    layouts = [MotionLayout.of(info.state_names, info.action_names) for info in infos]
+    for info, layout in zip(infos, layouts, strict=True):
+        if layout != layouts[0]:
+            raise InputError(
+                f"{info.path}: its states and actions hold their channels in other places than "
+                f"those of {infos[0].path}; learn from data sets of one robot"
+            )
+        if info.fps != fps:
+            raise InputError(
+                f"{info.path}: has {info.fps:g} steps per second, expected {fps:g} as in the run; "
+                "learn from data sets at the rate of the run"
+            )
+    return layouts[0]
 
 
 def _chosen(dataset: RobotDataset) -> list[tuple[int, Episode]]:

@@ -88,9 +88,10 @@ class TextConfig:
 
     `pretrained` is the folder or hub id of the sentence encoder; it is read when `tower` is
     "sentence", as are `trainable` (what of it is trained) and `num_trainable_layers` (how many
-    layers `last-layers` trains). `pooling` of the transformer: `attention+max` adds each channel's
+    layers `last-layers` trains). `pooling` over the words: `attention+max` adds each channel's
     maximum over the words, so that a rare word is not averaged away; it learns composed
-    instructions sooner.
+    instructions sooner. What it reads of a sentence encoder's tokens is added to the vector that
+    the encoder makes of the whole sentence.
     """
 
     tower: Literal["transformer", "sentence"] = "transformer"

@@ -5,32 +5,36 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from jointspace.batch import ModalityInput
-from jointspace.encoders.layers import TowerFeatures, hide
+from jointspace.encoders.layers import AttentionPool, TowerFeatures, hide
 from jointspace.encoders.pretrained import PretrainedNetwork, Trainable
 from jointspace.encoders.sentence_network import SentenceNetwork
-from jointspace.encoders.text import token_ids
+from jointspace.encoders.text import highest_channels, pool_words, token_ids
 from jointspace.errors import InputError
 
 
 class SentenceEncoder(nn.Module):
-    """A pretrained sentence encoder with a small trained adapter behind it.
+    """A pretrained sentence encoder with a small trained adapter and pooling behind it.
 
     It carries to paraphrases that training never saw, where a tower trained from scratch
-    memorises templates. What a frozen network makes of a text that is known beforehand can be
-    remembered: see `remember`.
+    memorises templates. The vector that the network makes of a sentence says what it is about, but
+    blurs which of two things is what colour: what a trained pooling reads of its single tokens is
+    added. What a frozen network makes of a text that is known beforehand can be remembered: see
+    `remember`.
 
     Args:
         pretrained: folder in the Hugging Face or sentence-transformers layout, or the id of a model
             on the hub; see `SentenceNetwork`.
         width: of tokens and pooled vector.
-        dropout: in the adapter.
+        heads: of the pooling's attention; must divide `width`.
+        dropout: in the adapter and the pooling.
+        max_pooling: see `TextEncoder`.
         trainable: what of the network is trained.
         num_trainable_layers: how many layers `last-layers` trains.
         local_files_only: never ask the hub.
 
     Raises:
         InputError: there is no such model, it cannot be read, it reads no text, or has fewer layers
-            than are to be trained.
+            than are to be trained; or `heads` does not divide `width`.
         MissingExtraError: `transformers` is not installed.
     """
 
@@ -42,7 +46,9 @@ class SentenceEncoder(nn.Module):
         pretrained: str,
         *,
         width: int = 128,
+        heads: int = 4,
         dropout: float = 0.0,
+        max_pooling: bool = False,
         trainable: Trainable = "frozen",
         num_trainable_layers: int = 2,
         local_files_only: bool = False,
@@ -68,6 +74,8 @@ class SentenceEncoder(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(2 * width, width),
         )
+        self.pool = AttentionPool(width, num_heads=heads, dropout=dropout)
+        self.highest = highest_channels(width) if max_pooling else None
         self._known: dict[tuple[int, ...], int] = {}
         nothing = torch.zeros(0, 1, network.width)
         self.register_buffer("known_tokens", nothing, persistent=False)
@@ -149,7 +157,7 @@ class SentenceEncoder(nn.Module):
         self.known_pooled = pooled.detach().to(self.known_pooled)
 
     def forward(self, inputs: ModalityInput) -> TowerFeatures:
-        """Returns one token per token id, and the adapted vector of the text.
+        """Returns one token per token id, and one vector of sentence and tokens.
 
         Raises:
             InputError: the text is longer than the network reads, or holds an unknown id.
@@ -157,8 +165,10 @@ class SentenceEncoder(nn.Module):
         ids = token_ids(inputs, vocab_size=self.vocab_size, max_tokens=self.max_tokens)
         valid = inputs.valid
         hidden, pooled = self.read(ids, valid)
+        tokens = hide(self.adapter(hidden), valid)
         pooled = self.adapter(pooled).masked_fill(~valid.any(1)[:, None], 0.0)
-        return TowerFeatures(hide(self.adapter(hidden), valid), valid, pooled)
+        pooled = pooled + pool_words(tokens, valid, pool=self.pool, highest=self.highest)
+        return TowerFeatures(tokens, valid, pooled)
 
 
 def _text(ids: list[int], valid: list[bool]) -> tuple[int, ...]:

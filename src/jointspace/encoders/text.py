@@ -1,7 +1,7 @@
 """The tower for instructions that is trained from scratch; `sentence` holds the pretrained one."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from jointspace.batch import ModalityInput
@@ -56,9 +56,7 @@ class TextEncoder(nn.Module):
             TransformerBlock(width, num_heads=heads, dropout=dropout) for _ in range(layers)
         )
         self.pool = AttentionPool(width, num_heads=heads, dropout=dropout)
-        self.highest = (
-            nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width)) if max_pooling else None
-        )
+        self.highest = highest_channels(width) if max_pooling else None
 
     def forward(self, inputs: ModalityInput) -> TowerFeatures:
         """Returns one token per token id.
@@ -71,12 +69,39 @@ class TextEncoder(nn.Module):
         tokens = hide(self.dropout(self.words(ids) + self.positions[: ids.shape[1]]), valid)
         for block in self.blocks:
             tokens = block(tokens, valid)
-        pooled = self.pool(tokens, valid)
-        if self.highest is not None:
-            hidden = self.highest(tokens).masked_fill(~valid[..., None], -torch.inf)
-            # A row without a text has no maximum.
-            pooled = pooled + hidden.amax(1).masked_fill(~valid.any(1, keepdim=True), 0.0)
+        pooled = pool_words(tokens, valid, pool=self.pool, highest=self.highest)
         return TowerFeatures(tokens, valid, pooled)
+
+
+def highest_channels(width: int) -> nn.Module:
+    """Returns what each word is read by before `pool_words` takes the maximum over the words."""
+    return nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width))
+
+
+def pool_words(
+    tokens: Float[Tensor, "batch token width"],
+    valid: Bool[Tensor, "batch token"],
+    *,
+    pool: AttentionPool,
+    highest: nn.Module | None,
+) -> Float[Tensor, "batch width"]:
+    """Reads one vector of a text's words.
+
+    Args:
+        tokens: one per word.
+        valid: True where one is real.
+        pool: averages them by a learned query.
+        highest: reads each word for its channels' maximum, which is added; None adds none.
+
+    Returns:
+        One vector per row; zero for a row without a text.
+    """
+    pooled = pool(tokens, valid)
+    if highest is None:
+        return pooled
+    hidden = highest(tokens).masked_fill(~valid[..., None], -torch.inf)
+    # A row without a text has no maximum.
+    return pooled + hidden.amax(1).masked_fill(~valid.any(1, keepdim=True), 0.0)
 
 
 def token_ids(

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from jointspace.batch import Direction, Modality, RowIds
-from jointspace.losses.pairing import PairRows, pair_all, plain_rows
+from jointspace.losses.all_pairs import PairRows, pair_all, plain_rows
 from jointspace.losses.relations import OVERLAP_THRESHOLD, Ignore, Positives
 from jointspace.losses.tiled import Normalisation, tiled_info_nce
 

@@ -1,20 +1,15 @@
 """Who belongs to whom between two sides of a pair, from ids, without a matrix of all rows."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
-from jointspace.batch import TEXT, Modality, RowIds
+from jointspace.batch import RowIds
 from jointspace.losses.relations import OVERLAP_THRESHOLD, Ignore, Positives
-
-PairRows = Callable[[Modality, Modality, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Turns the rows of two modalities into those that the pair compares by their dot products."""
 
 _Made = TypeVar("_Made")
 
@@ -53,7 +48,7 @@ class Side:
             number: of each row in the whole batch; None counts from 0. Processes that hold parts of
                 a batch name the rows of the whole.
         """
-        mask = np.broadcast_to(np.asarray(by_goal), (len(rows),))
+        mask = by_goal if isinstance(by_goal, np.ndarray) else np.full(len(rows), by_goal)
         index = np.arange(len(rows)) if keep is None else np.flatnonzero(keep)
         return Side(
             rows if keep is None else rows.take(index),
@@ -71,7 +66,7 @@ class Side:
             self.rows.take(order), self.number[order], self.by_goal[order], self.index[order]
         )
 
-    @property
+    @cached_property
     def goal(self) -> Int[np.ndarray, " row"]:
         """The goal of each row; one that names no goal has a goal of its own, below 0."""
         return np.where(self.rows.goal >= 0, self.rows.goal, -2 - self.number)
@@ -122,10 +117,14 @@ class Pairing:
     overlap: float = OVERLAP_THRESHOLD
     _made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    def once(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
-        """Returns what `make` gives, made once for each key: pairs of one batch share a pairing."""
+    def once(self, key: Hashable, make: Callable[["Pairing"], _Made]) -> _Made:
+        """Returns what `make` gives, made once for each key: pairs of one batch share a pairing.
+
+        It is made of a copy of the pairing, which it may keep. Of the pairing itself it would be a
+        cycle: every step's tensors would wait for Python's garbage collector, and pay for it.
+        """
         if key not in self._made:
-            self._made[key] = make()
+            self._made[key] = make(replace(self, _made={}))
         made: _Made = self._made[key]
         return made
 
@@ -214,16 +213,25 @@ class Pairing:
             of_target += np.where(each.target >= 0, queries[each.target], 0)
         return of_query, of_target
 
+    @property
+    def is_diagonal(self) -> bool:
+        """True where each row is the only positive of itself, on two equal sides."""
+        if self.query is not self.target:
+            return False
+        by_goal = self.positives == "ids" and self.query.by_goal.any()
+        return not by_goal or len(np.unique(self.query.goal)) == len(self.query)
+
     def positive(self, query: slice, target: slice) -> Bool[np.ndarray, "query target"]:
         """Returns which of some targets are right answers to some queries."""
-        q, t = _cut(self.query, query), _cut(self.target, target)
-        by_goal = q.by_goal[:, None] | t.by_goal
-        if self.positives == "ids" and by_goal.all():
-            return q.goal[:, None] == t.goal
-        same_row = q.number[:, None] == t.number
-        if self.positives == "diagonal" or not by_goal.any():
+        q, t = self.query, self.target
+        by_goal = q.by_goal[query], t.by_goal[target]
+        if self.positives == "ids" and any(mask.all() for mask in by_goal):
+            return q.goal[query, None] == t.goal[target]
+        same_row = q.number[query, None] == t.number[target]
+        if self.positives == "diagonal" or not any(mask.any() for mask in by_goal):
             return same_row
-        return same_row | ((q.goal[:, None] == t.goal) & by_goal)
+        same_goal = q.goal[query, None] == t.goal[target]
+        return same_row | (same_goal & (by_goal[0][:, None] | by_goal[1]))
 
     def ignored(self, query: slice, target: slice) -> Bool[np.ndarray, "query target"]:
         """Returns which of some targets count neither as right nor as wrong."""
@@ -247,9 +255,11 @@ class Pairing:
             return False
         if self.query.by_goal.all() or self.target.by_goal.all():
             return False
-        rows = RowIds.concatenate((self.query.rows, self.target.rows))
-        number = np.concatenate([self.query.number, self.target.number])
-        rows = rows.take(np.unique(number, return_index=True)[1])
+        rows = self.query.rows
+        if self.target is not self.query:
+            rows = RowIds.concatenate((rows, self.target.rows))
+            number = np.concatenate([self.query.number, self.target.number])
+            rows = rows.take(np.unique(number, return_index=True)[1])
         # Of spans in the order of their starts, two that meet lie beside each other, or between
         # them is one that meets the first.
         rows = rows.take(np.lexsort((rows.start_s, rows.episode)))
@@ -290,56 +300,3 @@ def _overlapping(query: Side, target: Side, threshold: float) -> Bool[np.ndarray
 def _repeats(ids: Int[np.ndarray, " row"]) -> bool:
     known = ids[ids >= 0]
     return len(np.unique(known)) < len(known)
-
-
-def plain_rows(
-    first: Modality,  # noqa: ARG001 - a `PairRows`
-    second: Modality,  # noqa: ARG001
-    first_rows: Float[Tensor, "row dim"],
-    second_rows: Float[Tensor, "other dim"],
-) -> tuple[Float[Tensor, "row dim"], Float[Tensor, "other dim"]]:
-    """Returns the rows as they are: every pair compares the same."""
-    return first_rows, second_rows
-
-
-def pair_all(
-    names: Mapping[Modality, object],
-    rows: RowIds,
-    *,
-    present: Mapping[Modality, Bool[Tensor, " row"]],
-    positives: Positives = "ids",
-    ignore: Ignore = "overlap",
-    overlap: float = OVERLAP_THRESHOLD,
-    text_only: Mapping[Modality, Bool[Tensor, " row"]] | None = None,
-) -> Iterator[tuple[Modality, Modality, Pairing]]:
-    """Yields every unordered pair of modalities, and who belongs to whom in it.
-
-    Args:
-        names: modalities and fused queries.
-        rows: ids of the rows.
-        present: rows that have each modality; the others take no part in its pairs, not even as
-            negatives.
-        positives: see `relations.relate`.
-        ignore: see `relations.relate`.
-        overlap: see `relations.relate`.
-        text_only: see `relations.compare_all`.
-
-    Yields:
-        The two, and their pairing. Pairs that fewer than two rows have are left out: nothing can
-        be compared.
-    """
-    known: dict[bytes, Pairing] = {}
-    nowhere = np.zeros(len(rows), dtype=bool)
-    here = {name: present[name].detach().cpu().numpy() for name in names}
-    only = {} if text_only is None else {m: each.cpu().numpy() for m, each in text_only.items()}
-    for first, second in combinations(names, 2):
-        keep = here[first] & here[second]
-        if keep.sum() < 2:
-            continue
-        by_goal = [only.get(name, nowhere) | (TEXT in {first, second}) for name in (first, second)]
-        # Most pairs of a batch are alike: what one has worked out serves the others.
-        key = b"".join(mask.tobytes() for mask in (keep, *by_goal))
-        if key not in known:
-            query, target = (Side.of(rows, by_goal=mask, keep=keep) for mask in by_goal)
-            known[key] = Pairing(query, target, positives, ignore, overlap)
-        yield first, second, known[key]

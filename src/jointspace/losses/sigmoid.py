@@ -10,10 +10,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
 from jointspace.batch import Direction, Modality, RowIds
-from jointspace.losses.pairing import Pairing, PairRows, pair_all, plain_rows
+from jointspace.losses.all_pairs import PairRows, pair_all, plain_rows
+from jointspace.losses.pairing import Pairing
 from jointspace.losses.positive_sums import PositiveSums
 from jointspace.losses.relations import OVERLAP_THRESHOLD, Ignore, Positives
-from jointspace.losses.tile_walk import TileWalk, product_dtype
+from jointspace.losses.tile_walk import TileWalk, full_precision, product_dtype
 
 
 def sigmoid_loss(
@@ -77,7 +78,7 @@ def tiled_sigmoid(
         may be many, are sums over groups.
     """
     how = query.device, product_dtype(query, target), tile_rows
-    plan = pairing.once(("sigmoid", *how), lambda: _Plan(pairing, *how))
+    plan = pairing.once(("sigmoid", *how), lambda own: _Plan(own, *how))
     result: tuple[Tensor, Tensor] = _TiledSigmoid.apply(  # type: ignore[no-untyped-call]
         query, target, scale, bias, plan
     )
@@ -172,7 +173,7 @@ class _TiledSigmoid(torch.autograd.Function):
     def forward(  # noqa: PLR0917 - autograd passes them by position
         ctx: Any, query: Tensor, target: Tensor, scale: Tensor, bias: Tensor, plan: _Plan
     ) -> tuple[Tensor, Tensor]:
-        with torch.autocast(query.device.type, enabled=False):
+        with full_precision(query.device):
             factor, offset = float(scale), float(bias)
             # log(1 + exp(x)) over all; a positive has log(1 + exp(-x)), which is less by x.
             total = torch.zeros((), dtype=torch.float64, device=query.device)
@@ -193,7 +194,7 @@ class _TiledSigmoid(torch.autograd.Function):
         plan: _Plan = ctx.plan
         factor, offset = ctx.numbers
         weight = gradients[0] / plan.sizes[0] + gradients[1] / plan.sizes[1]
-        with torch.autocast(query.device.type, enabled=False):
+        with full_precision(query.device):
             of_bias = torch.zeros((), dtype=torch.float64, device=query.device)
 
             def tiles() -> Iterator[tuple[int, int, Tensor]]:

@@ -1,7 +1,9 @@
 """Walking over the logits of a pair tile by tile, so that they are never all in memory."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +53,13 @@ def product_dtype(first: Tensor, second: Tensor) -> torch.dtype:
     Half precision has eight bits: two logits of 14 that differ by less than .06 would be equal.
     """
     return torch.promote_types(torch.promote_types(first.dtype, second.dtype), torch.float32)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Returns a context in which autocast changes no product; where it is off, that is free."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 class TileWalk:
@@ -188,10 +197,12 @@ class TileWalk:
         of_scale = torch.zeros((), dtype=self.dtype, device=self._device)
         products = queries = query
         for i, j, gradient in tiles:
-            targets = self.target_vectors(target, j)
+            targets, query_rows = self.target_vectors(target, j), self._query_rows[i]
             if j == 0:
                 queries = self.query_vectors(query, i)
-                products = torch.mm(gradient, targets)
+                in_place = isinstance(query_rows, slice)
+                products = of_query[query_rows] if in_place else torch.empty_like(queries)
+                torch.mm(gradient, targets, out=products)
             else:
                 products.addmm_(gradient, targets)
             rows = self._target_rows[j]
@@ -202,8 +213,10 @@ class TileWalk:
                 part = torch.mm(gradient.T, queries).mul_(scale)
                 of_target[rows] = part if i == 0 else of_target[rows].add_(part)
             if j == len(self.targets) - 1:
-                of_scale += torch.dot(products.view(-1), queries.reshape(-1))
-                of_query[self._query_rows[i]] = products.mul_(scale)
+                of_scale += torch.dot(products.reshape(-1), queries.reshape(-1))
+                products.mul_(scale)
+                if not isinstance(query_rows, slice):
+                    of_query[query_rows] = products
         return of_query, of_target, of_scale
 
     def _ignore_map(self) -> Bool[np.ndarray, "row column"]:

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from jointspace.losses.log_sum_exp import Both, RunningMaximum, SharedShift
+from jointspace.losses.log_sum_exp import Part, RunningMaximum, SharedShift
 from jointspace.losses.pairing import Pairing
 from jointspace.losses.positive_sums import PositiveSums
-from jointspace.losses.tile_walk import TileWalk, product_dtype
+from jointspace.losses.tile_walk import TileWalk, full_precision, product_dtype
 
 Normalisation = Literal["out", "in"]
 
@@ -64,11 +64,10 @@ def tiled_info_nce(
         nothing = query[:0].sum() + target[:0].sum() + scale * 0.0
         return nothing, nothing.clone()
     how = query.device, product_dtype(query, target), normalisation, tile_rows
-    plan = pairing.once(("info_nce", *how), lambda: _Plan(pairing, *how))
-    result: Both = _TiledInfoNCE.apply(  # type: ignore[no-untyped-call]
-        query, target, scale, plan
-    )
-    return result
+    plan = pairing.once(("info_nce", *how), lambda own: _Plan(own, *how))
+    losses = _TiledInfoNCE.apply(query, target, scale, plan)  # type: ignore[no-untyped-call]
+    of_query, of_target = losses.unbind()
+    return of_query, of_target
 
 
 _PICKED_SHARE = 1 / 8
@@ -79,30 +78,31 @@ _Rule = SharedShift | RunningMaximum
 
 class _TiledInfoNCE(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, target: Tensor, scale: Tensor, plan: "_Plan") -> Both:
-        with torch.autocast(query.device.type, enabled=False):
+    def forward(
+        ctx: Any, query: Tensor, target: Tensor, scale: Tensor, plan: "_Plan"
+    ) -> Float[Tensor, " direction"]:
+        with full_precision(query.device):
             factor = float(scale)
             sums = _log_sums(plan, query, target, factor)
-            losses, products = list(sums.means[:2]), None
+            losses, products = plan.means @ sums.logarithms[0], None
             if plan.within:
-                losses = [a - b for a, b in zip(losses, sums.means[2:], strict=True)]
+                losses -= plan.means @ sums.logarithms[1]
             elif plan.picked is not None:
-                weights = plan.picked.weights
-                losses = [a - w @ sums.picked for a, w in zip(losses, weights, strict=True)]
+                losses -= plan.picked.weights @ sums.picked
             elif plan.groups is not None:
-                products = plan.groups.products(query, target, *plan.shares)
-                losses = [a - factor * each for a, each in zip(losses, products, strict=True)]
-        ctx.save_for_backward(query, target, scale, sums.kept, *sums.states)
-        ctx.plan, ctx.rule, ctx.products, ctx.factor = plan, sums.rule, products, factor
-        return losses[0], losses[1]
+                products = torch.stack(plan.groups.products(query, target, *plan.shares))
+                losses -= factor * products
+        ctx.save_for_backward(query, target, scale, sums.kept, products, *sums.states)
+        ctx.plan, ctx.rule, ctx.factor = plan, sums.rule, factor
+        return losses
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, target, scale, kept, *states = ctx.saved_tensors
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, target, scale, kept, products, *states = ctx.saved_tensors
         plan: _Plan = ctx.plan
         rule: _Rule = ctx.rule
-        with torch.autocast(query.device.type, enabled=False):
+        with full_precision(query.device):
             tiles: Iterable[tuple[int, int, Tensor]] = [(0, 0, kept)]
             if kept is None:
                 logits = plan.walk.logits(query, target, ctx.factor)
@@ -115,8 +115,7 @@ class _TiledInfoNCE(torch.autograd.Function):
                 plan.groups.pull_back(
                     query, target, *weights, of_query=of_query, of_target=of_target
                 )
-                for gradient, product in zip(gradients, ctx.products, strict=True):
-                    of_scale = of_scale - gradient * product
+                of_scale -= gradients @ products
         return (
             of_query.to(query.dtype),
             of_target.to(target.dtype),
@@ -131,11 +130,11 @@ class _Picked:
 
     Attributes:
         index: where each of them stands in the tile.
-        weights: what it counts in each direction.
+        weights: what it counts in the loss of each direction.
     """
 
     index: Tensor
-    weights: Both
+    weights: Float[Tensor, "direction positive"]
 
 
 class _Plan:
@@ -151,9 +150,11 @@ class _Plan:
     Attributes:
         within: positives are added up within the logarithm, tile by tile.
         walk: over the tiles.
-        counts: what the log-sum-exp of each row counts in the mean of its direction; 0 where the
-            row has no positive.
-        shares: what each positive of a row counts.
+        num_queries: that take part.
+        counts: what the log-sum-exp of each query, and then of each target, counts in the mean of
+            its direction; 0 where it has no positive.
+        means: the same for each direction, with 0 for the rows of the other.
+        shares: what each positive of a query counts, and each of a target; with `groups` alone.
         picked: positives of a single tile; None where they are not taken one by one.
         groups: sums over positives outside of the tiles; None where they are seen in the tiles.
     """
@@ -173,38 +174,57 @@ class _Plan:
         self.walk = TileWalk(
             pairing, device=device, dtype=dtype, tile_rows=tile_rows, with_positives=self.within
         )
-        *numbers, index = self._positives()
-        (of_query, share_query), (of_target, share_target) = (
-            [torch.from_numpy(each).to(device, dtype) for each in _weights(n)] for n in numbers
-        )
-        self.counts: Both = (of_query, of_target)
-        self.shares: Both = (share_query, share_target)
-        self.picked: _Picked | None = None
-        if index is not None:
-            query, target = (
-                torch.from_numpy(each).to(device) for each in np.divmod(index, len(of_target))
-            )
-            weights = share_query[query], share_target[target]
-            self.picked = _Picked(torch.from_numpy(index).to(device), weights)
-        outside = index is None and not self.within
-        self.groups = PositiveSums(self.walk.pairing, device) if outside else None
 
-    def _positives(
+        def tensor(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values).to(device, dtype)
+
+        places = self._places()
+        numbers: Sequence[Int[np.ndarray, " row"]]
+        if places is None:
+            numbers = self.walk.pairing.num_positives
+        else:
+            sides = self.walk.pairing.query, self.walk.pairing.target
+            numbers = tuple(
+                np.bincount(each, minlength=len(side))
+                for each, side in zip(places, sides, strict=True)
+            )
+        (of_query, share_query), (of_target, share_target) = map(_weights, numbers)
+        self.num_queries = len(of_query)
+        means = np.zeros((2, len(of_query) + len(of_target)))
+        means[0, : len(of_query)], means[1, len(of_query) :] = of_query, of_target
+        self.means, self.counts = tensor(means), tensor(means.sum(0))
+        self.picked: _Picked | None = None
+        self.groups: PositiveSums | None = None
+        if places is not None:
+            query, target = places
+            index = torch.from_numpy(query * len(of_target) + target).to(device)
+            weights = np.stack([share_query[query], share_target[target]])
+            self.picked = _Picked(index, tensor(weights))
+        elif not self.within:
+            self.groups = PositiveSums(self.walk.pairing, device)
+            self.shares = tensor(share_query), tensor(share_target)
+
+    def part(self, queries: slice, targets: slice) -> Part:
+        """Returns where some queries and some targets stand in a vector of both."""
+        first = self.num_queries
+        return queries, slice(first + targets.start, first + targets.stop)
+
+    def _places(
         self,
-    ) -> tuple[
-        Int[np.ndarray, " query"], Int[np.ndarray, " target"], Int[np.ndarray, " positive"] | None
-    ]:
-        """Returns how many each row has, and where they are in a single tile if they are few."""
-        pairing = self.walk.pairing
+    ) -> tuple[Int[np.ndarray, " positive"], Int[np.ndarray, " positive"]] | None:
+        """Returns query and target of each positive of a single tile; None where they are many."""
         if not self.walk.is_single or self.within:
-            return *pairing.num_positives, None
+            return None
+        pairing = self.walk.pairing
+        if pairing.is_diagonal:
+            own = np.arange(len(pairing.query))
+            return own, own
         positive = pairing.positive(self.walk.queries[0], self.walk.targets[0])
-        index = np.flatnonzero(positive)
+        index = np.flatnonzero(positive)  # many times as fast as `nonzero` of the matrix
         if len(index) > positive.size * _PICKED_SHARE:
-            return *pairing.num_positives, None
+            return None
         query, target = np.divmod(index, positive.shape[1])
-        of_query = np.bincount(query, minlength=positive.shape[0])
-        return of_query, np.bincount(target, minlength=positive.shape[1]), index
+        return query, target
 
 
 def _weights(
@@ -222,16 +242,16 @@ class _LogSums:
 
     Attributes:
         rule: how the sums were made.
-        means: of the log-sum-exp over all that is not ignored, of each direction; then, where they
-            are added up within the logarithm, those over the positives.
-        states: of each mean, what backward needs.
+        logarithms: of the sums over all that is not ignored, for each query and each target; then,
+            where positives are added up within the logarithm, of those over the positives.
+        states: of each of them, what backward needs.
         picked: logits of the picked positives.
         kept: the exponentials, where they are a single tile.
         exact: whether nothing that matters was lost.
     """
 
     rule: _Rule
-    means: list[Tensor]
+    logarithms: list[Tensor]
     states: list[Tensor]
     picked: Tensor
     kept: Tensor | None
@@ -246,7 +266,8 @@ def _log_sums(plan: _Plan, query: Tensor, target: Tensor, scale: float) -> _LogS
         largest = float(tiles[0][2].amax())
     else:
         largest = float(plan.walk.largest_norms(query, target)) * abs(scale)
-    sums = _stream(plan, tiles, SharedShift(largest, plan.counts))
+    longest = max(plan.num_queries, len(plan.counts) - plan.num_queries)
+    sums = _stream(plan, tiles, SharedShift(largest, longest=longest, counts=plan.counts))
     if sums.exact:
         return sums
     return _stream(plan, plan.walk.logits(query, target, scale), RunningMaximum(plan.counts))
@@ -255,45 +276,39 @@ def _log_sums(plan: _Plan, query: Tensor, target: Tensor, scale: float) -> _LogS
 def _stream(plan: _Plan, tiles: Iterable[tuple[int, int, Tensor]], rule: _Rule) -> _LogSums:
     """Makes one pass over the logits."""
     walk = plan.walk
-    counts = plan.counts * (2 if plan.within else 1)
-    sums = [rule.start(each) for each in counts]
-    kept, picked = None, plan.counts[0][:0]
+    sums = [rule.start() for _ in range(1 + plan.within)]
+    kept, picked = None, plan.counts[:0]
     for i, j, tile in tiles:
         if plan.picked is not None:
-            picked = tile.view(-1)[plan.picked.index]
-        rows = walk.queries[i], walk.targets[j]
+            picked = tile.view(-1).index_select(0, plan.picked.index)
+        part = plan.part(walk.queries[i], walk.targets[j])
         prepared = rule.prepare(tile)
-        for each, part, axis in zip(sums[:2], rows, (1, 0), strict=True):
-            rule.add(each, part, prepared, axis)
+        rule.add(sums[0], part, prepared)
         positive = walk.positive(i, j) if plan.within else None
         if positive is not None:
-            right = rule.hide(prepared, positive)
-            for each, part, axis in zip(sums[2:], rows, (1, 0), strict=True):
-                rule.add(each, part, right, axis)
+            rule.add(sums[1], part, rule.hide(prepared, positive))
         kept = prepared if walk.is_single else None
-    finished = [rule.finish(each, count) for each, count in zip(sums, counts, strict=True)]
-    means, states, exact = zip(*finished, strict=True)
-    return _LogSums(rule, list(means), list(states), picked, kept, all(exact))
+    logarithms, states, exact = zip(*map(rule.finish, sums), strict=True)
+    return _LogSums(rule, list(logarithms), list(states), picked, kept, all(exact))
 
 
 def _logit_gradients(
     plan: _Plan,
     rule: _Rule,
     tiles: Iterable[tuple[int, int, Tensor]],
-    states: Sequence[Tensor],
-    gradients: Sequence[Tensor],
+    states: list[Tensor],
+    gradients: Float[Tensor, " direction"],
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Yields the gradient of the logits, without the part of positives that are summed by group."""
     walk = plan.walk
     for i, j, prepared in tiles:
-        rows = walk.queries[i], walk.targets[j]
-        gradient = rule.softmax(prepared, rows, states[:2], gradients)
+        part = plan.part(walk.queries[i], walk.targets[j])
+        gradient = rule.softmax(prepared, part, states[0], gradients)
         positive = walk.positive(i, j) if plan.within else None
         if positive is not None:
-            gradient -= torch.where(
-                positive, rule.softmax(prepared, rows, states[2:], gradients), 0.0
-            )
+            right = rule.softmax(prepared, part, states[1], gradients)
+            gradient -= torch.where(positive, right, 0.0)
         elif plan.picked is not None:
-            first, second = (g * w for g, w in zip(gradients, plan.picked.weights, strict=True))
-            gradient.view(-1)[plan.picked.index] -= first + second
+            weights = gradients @ plan.picked.weights
+            gradient.view(-1).index_add_(0, plan.picked.index, weights, alpha=-1)
         yield i, j, gradient

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from jointspace.batch import Direction, Modality, RowIds
 from jointspace.errors import InputError
-from jointspace.losses.pairing import Pairing, PairRows, pair_all, plain_rows
+from jointspace.losses.all_pairs import PairRows, pair_all, plain_rows
+from jointspace.losses.pairing import Pairing
 from jointspace.losses.relations import OVERLAP_THRESHOLD, Ignore, Positives
 from jointspace.losses.tile_walk import KEPT_ROWS, as_rows, product_dtype, take_rows
 

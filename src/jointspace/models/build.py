@@ -234,7 +234,9 @@ def _sentence_tower(config: TextConfig, data: DataConfig) -> SentenceEncoder:
     tower = SentenceEncoder(
         config.pretrained,
         width=config.width,
+        heads=config.heads,
         dropout=config.dropout,
+        max_pooling=config.pooling == "attention+max",
         trainable=config.trainable,
         num_trainable_layers=config.num_trainable_layers,
     )

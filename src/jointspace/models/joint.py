@@ -3,17 +3,19 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jointspace.batch import TEXT, VISION, Batch, Modality, fused_name
+from jointspace.batch import Batch, Modality, fused_name
 from jointspace.encoders.layers import TowerFeatures
 from jointspace.errors import InputError, did_you_mean
+from jointspace.models.clamped_exponential import clamped_exponential
+from jointspace.models.fused_queries import fused_queries_of
 from jointspace.models.pair_gates import PairGates
+from jointspace.models.unit_rows import unit_rows
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,6 @@ class JointOutput:
     embeddings: Mapping[Modality, Float[Tensor, "batch embed_dim"]]
     present: Mapping[Modality, Bool[Tensor, " batch"]]
     features: Mapping[Modality, TowerFeatures]
-
-
-@dataclass(frozen=True)
-class FusedQuery:
-    """A query made of several modalities, and the modality that it should retrieve."""
-
-    members: tuple[Modality, ...]
-    target: Modality
-
-    @property
-    def name(self) -> Modality:
-        """The name of the query, such as `vision+text`."""
-        return fused_name(self.members)
 
 
 class JointModel(nn.Module):
@@ -102,7 +91,7 @@ class JointModel(nn.Module):
             }
         )
         self.fusion = fusion
-        self.fused_queries = _fused_queries(self.modalities) if fusion is not None else ()
+        self.fused_queries = fused_queries_of(self.modalities) if fusion is not None else ()
         log_scale = -torch.tensor(initial_temperature).log()
         names = [_key(fused_name(pair)) for pair in combinations(self.modalities, 2)]
         names += [_key(_fused_pair(query.target)) for query in self.fused_queries]
@@ -248,10 +237,8 @@ class JointModel(nn.Module):
         Raises:
             InputError: the model has no such pair.
         """
-        scale: Tensor = _ClampedExponential.apply(  # type: ignore[no-untyped-call]
-            self.log_scales[self._pair_key(first, second)], self.max_logit_scale
-        )
-        return scale
+        log_scale = self.log_scales[self._pair_key(first, second)]
+        return clamped_exponential(log_scale, limit=self.max_logit_scale)
 
     def logit_bias(self, first: Modality, second: Modality) -> Float[Tensor, ""]:
         """Returns the bias of an unordered pair, of which one may be a fused query.
@@ -329,15 +316,6 @@ class JointModel(nn.Module):
         return self.modalities.index(modality) if modality in self.modalities else -1
 
 
-def unit_rows(
-    vectors: Float[Tensor, "batch dim"], present: Bool[Tensor, " batch"]
-) -> Float[Tensor, "batch dim"]:
-    """Returns the rows with length 1, in float32 or better; rows that are not present are zero."""
-    if vectors.dtype != torch.float64:
-        vectors = vectors.float()  # half precision cannot hold a unit norm to three digits
-    return functional.normalize(vectors, dim=1).masked_fill(~present[:, None], 0.0)
-
-
 def tower_width(tower: nn.Module) -> int:
     """Returns the width that a tower declares.
 
@@ -351,47 +329,6 @@ def tower_width(tower: nn.Module) -> int:
             "wanted the width of its pooled vector"
         )
     return width
-
-
-class _ClampedExponential(torch.autograd.Function):
-    """exp(x) up to a limit, whose gradient beyond the limit lets x come back but not go on.
-
-    A plain clamp has no gradient beyond its limit: once there, a temperature would stay there for
-    good.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, log_scale: Tensor, limit: float) -> Tensor:
-        scale = log_scale.exp()
-        clamped = scale.clamp(max=limit)
-        ctx.save_for_backward(clamped, scale >= limit)
-        return clamped
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        clamped, beyond = ctx.saved_tensors
-        return torch.where(beyond & (gradient < 0), 0.0, gradient * clamped), None
-
-
-def _fused_queries(modalities: tuple[Modality, ...]) -> tuple[FusedQuery, ...]:
-    """Which fused queries a model is trained for.
-
-    Vision, text and each further modality: every two of the three retrieve the third. And all that
-    the robot itself measures and does (action, state, ...) together retrieves text and vision:
-    neither of them alone tells what a whole trajectory was for.
-    """
-    queries = []
-    for further in (m for m in modalities if m not in {VISION, TEXT}):
-        triple = tuple(m for m in (VISION, TEXT, further) if m in modalities)
-        for target in reversed(triple):
-            members = tuple(m for m in triple if m != target)
-            if len(members) > 1:
-                queries.append(FusedQuery(members, target))
-    robot = tuple(m for m in modalities if m not in {VISION, TEXT})
-    if len(robot) > 1:
-        queries += [FusedQuery(robot, target) for target in (TEXT, VISION) if target in modalities]
-    return tuple(queries)
 
 
 def _fused_pair(target: Modality) -> str:

@@ -13,7 +13,8 @@ from torch import Tensor
 from jointspace.batch import Batch, Modality
 from jointspace.config import LossConfig
 from jointspace.errors import InputError
-from jointspace.models.joint import FusedQuery, JointModel
+from jointspace.models.fused_queries import FusedQuery
+from jointspace.models.joint import JointModel
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,10 @@ from jointspace.train.launch import read_place, threads_per_process
 from jointspace.train.logs import Log, SilentLog, TrainLog
 from jointspace.train.objective import Objective
 from jointspace.train.optim import build_optimizer, learning_rate_factor, set_learning_rate
+from jointspace.train.prepare import prepare
 from jointspace.train.sampling import fusion_generator, torch_seed, weights_seed
 from jointspace.train.setup import PreparedRun
-from jointspace.train.several import PreparedSeveral, prepare
+from jointspace.train.several import PreparedSeveral
 from jointspace.train.validation import Validation
 
 LOG_EVERY = 10

@@ -1,7 +1,8 @@
 """What training minimises: the loss of every pair of modalities, and that of the fused queries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -129,42 +130,33 @@ def _pair_losses(
     *,
     text_only: Mapping[Modality, Tensor] | None = None,
 ) -> dict[Direction, Tensor]:
-    if config.name == "triplet":
-        return multimodal_triplet(
-            embeddings,
-            rows,
-            present=present,
-            pair_rows=model.pair_rows,
-            positives=config.positives,
-            ignore=config.ignore,
-            text_only=text_only,
-            margin=config.margin,
-            mining=config.mining,
-            soft_margin=config.soft_margin,
-            tile_rows=config.tile_rows,
-        )
-    if config.name == "sigmoid":
-        return multimodal_sigmoid(
-            embeddings,
-            rows,
-            present=present,
-            pair_rows=model.pair_rows,
-            logit_scale=model.logit_scale,
-            logit_bias=model.logit_bias,
-            positives=config.positives,
-            ignore=config.ignore,
-            text_only=text_only,
-            tile_rows=config.tile_rows,
-        )
-    return multimodal_contrastive(
+    return _loss(model, config)(
         embeddings,
         rows,
         present=present,
         pair_rows=model.pair_rows,
-        logit_scale=model.logit_scale,
         positives=config.positives,
         ignore=config.ignore,
         text_only=text_only,
-        normalisation=config.normalisation,
         tile_rows=config.tile_rows,
+    )
+
+
+def _loss(model: JointModel, config: LossConfig) -> Callable[..., dict[Direction, Tensor]]:
+    """Returns the configured kind of loss, with the settings that no other kind has."""
+    if config.name == "triplet":
+        return partial(
+            multimodal_triplet,
+            margin=config.margin,
+            mining=config.mining,
+            soft_margin=config.soft_margin,
+        )
+    if config.name == "sigmoid":
+        return partial(
+            multimodal_sigmoid, logit_scale=model.logit_scale, logit_bias=model.logit_bias
+        )
+    return partial(
+        multimodal_contrastive,
+        logit_scale=model.logit_scale,
+        normalisation=config.normalisation,
     )

@@ -1,32 +1,29 @@
 """From files to everything that the first step needs; writes nothing before all of it is there."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jointspace.batch import TEXT, VISION, Batch
-from jointspace.config import RunConfig, TrainConfig, read_config
+from jointspace.config import RunConfig, TrainConfig
 from jointspace.data.feature_store import FeatureStore
 from jointspace.data.frames import FrameStore, prepare_frames
 from jointspace.data.goals import goal_findings
 from jointspace.data.open import open_dataset
-from jointspace.data.preprocess import PREPROCESSING_FILE, Preprocessor
+from jointspace.data.preprocess import Preprocessor
 from jointspace.data.samples import SampleSet
 from jointspace.data.schema import Finding, RobotDataset
 from jointspace.data.split_file import load_splits
 from jointspace.data.splits import Splits, split_dataset, split_findings
-from jointspace.errors import ConfigError, RunFolderError
+from jointspace.errors import ConfigError
 from jointspace.models.embed import TorchEmbedder
 from jointspace.models.feature_cache import remember_texts, vision_features
 from jointspace.models.joint import JointModel
-from jointspace.models.run_data import DATA_FOLDER, SPLITS_FILE
+from jointspace.models.run_data import SPLITS_FILE
 from jointspace.models.run_folder import (
-    CONFIG_FILE,
-    RUN_FILE,
     RUN_VERSION,
     build_run_model,
     create_run,
@@ -37,6 +34,7 @@ from jointspace.progress import progress_bar
 from jointspace.train.balance import GoalRows
 from jointspace.train.devices import choose_device
 from jointspace.train.rows import SplitRows, check_rows, recorded_sensors
+from jointspace.train.run_check import check_folder
 from jointspace.train.sampling import WHOLE, RowKind, Share, augment_generator, step_rows
 from jointspace.train.validation import Validation, validate
 
@@ -333,57 +331,6 @@ def prepare_rows(
             cure="raise data.validation_fraction, or set it to 0 to train without",
         )
     return run
-
-
-def check_folder(out: Path, config: RunConfig, *, resume: bool) -> bool:
-    """Returns whether the folder holds the run that is to be continued.
-
-    Args:
-        out: the run folder.
-        config: of the run.
-        resume: continue a run that is there.
-
-    Raises:
-        ConfigError: the run in the folder has another configuration.
-        RunFolderError: the folder holds something that must not be overwritten.
-    """
-    if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out}: is a file; choose a folder for the run")
-    if not out.exists() or not any(out.iterdir()):
-        return False
-    holds_run = (out / RUN_FILE).is_file()
-    if holds_run and not resume:
-        raise RunFolderError(
-            f"{out}: already holds a run; add --resume to continue it, or choose another folder"
-        )
-    if not holds_run:
-        # A run that was killed before its first step has left nothing else; it begins again.
-        begun = {CONFIG_FILE, SPLITS_FILE, PREPROCESSING_FILE, DATA_FOLDER}
-        foreign = [p.name for p in out.iterdir() if p.name not in begun and p.suffix != ".tmp"]
-        if foreign or not resume:
-            raise RunFolderError(f"{out}: is not empty, and holds no run; choose another folder")
-        return False
-    read_run(out)
-    difference = first_difference(read_config(out / CONFIG_FILE), config)
-    if difference:
-        key, stored, wanted = difference
-        raise ConfigError(
-            f"{key}: is {wanted!r}, but the run in {out} has {stored!r}; to continue a run its "
-            f"configuration must not change: use {out / CONFIG_FILE}"
-        )
-    return True
-
-
-def first_difference(stored: Any, wanted: Any, key: str = "") -> tuple[str, Any, Any] | None:
-    """Returns the first key in which two configurations differ, with its values; None if none."""
-    if is_dataclass(stored):
-        for field in fields(stored):
-            name = f"{key}.{field.name}" if key else field.name
-            found = first_difference(getattr(stored, field.name), getattr(wanted, field.name), name)
-            if found:
-                return found
-        return None
-    return None if stored == wanted else (key, stored, wanted)
 
 
 def _discrete(config: RunConfig, dataset: RobotDataset) -> dict[str, int]:
