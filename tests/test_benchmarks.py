@@ -7,6 +7,10 @@ import pytest
 
 from jointspace.config import RunConfig, read_config
 from jointspace.errors import InputError
+from jointspace.robot.configuration_file import read_robot_config
+from jointspace.robot.policy.motion import MOTION_DIM
+from jointspace.sim.closed_loop import run_closed_loop
+from jointspace.sim.environment import TabletopEnv
 
 ROOT = Path(__file__).parents[1]
 # Benchmarks are programs beside each other, and no package.
@@ -21,11 +25,14 @@ from ablation import (  # noqa: E402 - found by the line above
 from ablation_arms import ARMS, QUESTIONS, Arm, choose_arms  # noqa: E402
 from ablation_tables import ArmRuns, question_table  # noqa: E402
 from cache import count_collisions, eviction_times_us, hit_times_us  # noqa: E402
+from closed_loop_limits import language  # noqa: E402
+from closed_loop_robot import VARIANTS  # noqa: E402
 from measures import true_positive_rate  # noqa: E402
 from model_sizes import SIZES, size_config, size_plot  # noqa: E402
 from page_blocks import rewrite_blocks  # noqa: E402
 from pose_only import _recall_at_1  # noqa: E402
 from results_file import ResultsFile, flat_config, is_same_run  # noqa: E402
+from told_policy import LAYOUT, demonstrate, goal_row, scene_row, told_policies  # noqa: E402
 
 from jointspace.batch import SIX_DIRECTIONS  # noqa: E402
 
@@ -149,6 +156,55 @@ def test_every_size_is_a_valid_configuration_of_one_budget_and_has_its_place_in_
     metrics = {"text->vision mAP": {"value": 0.5, "chance": 0.1}}
     results = {size: {"cpu_ms": 1.0, "metrics": metrics} for size in SIZES}
     assert size_plot(results).startswith(b"\x89PNG")
+
+
+def test_every_variant_of_the_robot_changes_a_valid_configuration():
+    arm = ROOT / "configs" / "robot" / "arm.toml"
+    plain = read_robot_config(arm)
+    for name, variant in VARIANTS.items():
+        changed = read_robot_config(arm, overrides=variant.settings) != plain
+        late = variant.picture_delay_steps + variant.latency_steps > 0
+        assert (changed or late) == (name != "robot"), name
+
+
+def test_a_told_scene_is_seen_from_the_tool():
+    env = TabletopEnv(cameras=())
+    observation, _ = env.reset(seed=0, skill="stack")
+    goal, pose = env.goal, LAYOUT.pose(observation["state"].astype(np.float64))
+    row = scene_row(env.world, goal, np.arange(MOTION_DIM, dtype=np.float32), pose)
+    for first, item in ((0, goal.item), (7, goal.target)):
+        away_m = env.world.position(item) - pose[:3]
+        np.testing.assert_allclose(row[first : first + 3], away_m / 0.1, rtol=1e-5)
+        cosine = np.cos(4 * (env.world.yaw_rad(item) - pose[3]))
+        assert row[first + 4] == pytest.approx(cosine, abs=1e-5)
+    np.testing.assert_array_equal(row[14:], np.arange(MOTION_DIM))
+    env.reset(seed=0, skill="lift")
+    assert not scene_row(env.world, env.goal, row[14:], pose)[7:14].any()
+    assert not np.array_equal(goal_row(goal), goal_row(env.goal))
+
+
+def test_told_policies_repeat_the_nearest_demonstration_or_blend_several():
+    told = demonstrate(3, seed=0)
+    assert len(told.seen) == len(told.chunks) == len(told.episodes)
+    policies = told_policies(told, num_steps=2, seed=0)
+    result = run_closed_loop(policies, episodes_per_skill=1, skills=("touch",), max_steps=6)
+    assert set(result.success) == {"cloning", "retrieval", "plain retrieval", "plain nearest"}
+
+
+def test_a_probe_of_rows_that_hold_the_letters_of_a_sentence_names_what_it_says():
+    def embed(texts):
+        rows = np.array(
+            [[text.count(each) for each in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
+        )
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    found = {each.what: each.share.rate for each in language(embed, num_goals=6, seed=0)}
+    assert set(found) == {
+        f"{factor}, {kind} wordings"
+        for factor in ("skill", "colour", "target's colour")
+        for kind in ("trained", "unseen")
+    }
+    assert found["skill, trained wordings"] > 0.6 > 1 / 8
 
 
 def test_training_together_takes_as_many_steps_on_each_data_set_as_alone():

@@ -193,11 +193,15 @@ def test_debugging_shows_the_traceback_before_the_line(command, capsys, monkeypa
             [],
             (
                 "which command? Known: bench, demo, embed, evaluate, export, inspect, learn, push, "
-                "robot replay, robot run, rollout, save, simulate, train. See jointspace --help"
+                "robot replay, robot rollout, robot run, rollout, save, simulate, train. "
+                "See jointspace --help"
             ),
         ),
         (["evalute", "x"], "unknown command 'evalute'. Did you mean 'evaluate'?"),
-        (["robot"], "which command? Known: robot replay, robot run. See jointspace --help"),
+        (
+            ["robot"],
+            "which command? Known: robot replay, robot rollout, robot run. See jointspace --help",
+        ),
         (["robot", "rum", "x"], "unknown command 'robot rum'. Did you mean 'robot run'?"),
         (
             ["robot", "run"],

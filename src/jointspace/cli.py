@@ -45,6 +45,7 @@ COMMANDS = {
     "demo": arguments.Demo,
     "robot run": arguments.RobotRun,
     "robot replay": arguments.RobotReplay,
+    "robot rollout": arguments.RobotRollout,
 }
 
 _Command = (
@@ -62,6 +63,7 @@ _Command = (
     | Annotated[arguments.Demo, subcommand("demo")]
     | Annotated[arguments.RobotRun, subcommand("robot run")]
     | Annotated[arguments.RobotReplay, subcommand("robot replay")]
+    | Annotated[arguments.RobotRollout, subcommand("robot rollout")]
 )
 
 _DESCRIPTION = "One embedding space for what a robot sees, what it is told and what it does."

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from jointspace.robot.configuration import parameters
+from jointspace.robot.configuration_file import read_robot_config
 from jointspace.robot.core.safety import State
+from jointspace.sim.scene import ACTION_NAMES, CONTROL_HZ
 
-PAGE = (Path(__file__).parents[2] / "docs" / "concepts" / "robot.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "concepts" / "robot.md").read_text(encoding="utf-8")
+ARM = ROOT / "configs" / "robot" / "arm.toml"
 
 
 def shown(value):
@@ -41,3 +45,12 @@ def test_the_page_has_no_parameter_that_does_not_exist():
 @pytest.mark.parametrize("state", State)
 def test_the_page_has_every_state(state):
     assert f"| `{state}` |" in PAGE
+
+
+def test_the_arm_that_ships_fits_the_tabletop_and_stands_on_the_page():
+    config = read_robot_config(ARM)
+    assert config.channels == ACTION_NAMES
+    assert config.control_rate_hz == CONTROL_HZ
+    page = (ROOT / "docs" / "concepts" / "closed-loop.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```toml\n# arm\.toml\n(.*?)```", page, re.DOTALL)
+    assert shown == ["".join(ARM.read_text(encoding="utf-8").splitlines(keepends=True)[1:])]

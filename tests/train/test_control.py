@@ -39,3 +39,21 @@ def test_the_same_seed_gives_the_same_network() -> None:
     for name, array in first.items():
         np.testing.assert_array_equal(array, again[name])
     assert any(not np.array_equal(array, other[name]) for name, array in first.items())
+
+
+def test_rows_tell_apart_moments_at_which_something_is_seldom_done() -> None:
+    """A turn of seven moments in ten, where four things are so at once: nowhere else the median."""
+    rng = np.random.default_rng(0)
+    seen = np.sign(rng.normal(size=(1500, 6))).astype(np.float32)
+    episodes = np.arange(1500) % 2
+    moment = (seen[:, :4] > 0).all(axis=1)
+    turn = np.where(episodes, 3, -3) * moment * (rng.random(1500) < 0.7)
+    chunks = np.stack([turn, seen[:, 0]], axis=1).astype(np.float32)
+    told = np.eye(2, dtype=np.float32)
+    arrays = train_control(seen, told, episodes, chunks, text_scale=6.0, num_steps=300, seed=0)
+    assert not [name for name in arrays if name.startswith("mean.")]
+    rows = ControlHead(arrays).rows(seen, told[episodes])
+    entries = np.column_stack([rows, np.ones(len(rows))])
+    ridge = np.linalg.solve(entries.T @ entries + 0.1 * np.eye(entries.shape[1]), entries.T @ turn)
+    predicted = entries @ ridge
+    assert (predicted * np.sign(turn))[turn != 0].mean() > 1.4

@@ -306,6 +306,43 @@ class RobotReplay(Overriding):
     """Print one JSON object on standard output."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RobotRollout:
+    """Run a configured robot on the simulated tabletop: success with its limits and timeouts."""
+
+    bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")]
+    """Folder that `export` wrote."""
+    config: Annotated[Path | None, arg(metavar="FILE")] = None
+    """TOML file, as of `robot run`; configs/robot/arm.toml fits the tabletop."""
+    set: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="KEY=VALUE ...")] = ()
+    """Change keys of the configuration: --set policy=runs/demo/policy image_timeout_s=0.3."""
+    episodes: int = 25
+    """Episodes per skill."""
+    skills: Annotated[str, arg(metavar="NAME[,NAME]")] = ""
+    """Only these, as in lift,put; all by default."""
+    seed: int = 0
+    """Every policy meets the same scenes and goals."""
+    unseen_wording: Flag = False
+    """Say it in wordings that are never trained on."""
+    latency_ms: float = 0.0
+    """How long perception takes: a network of that speed, whatever this machine's."""
+    picture_delay_ms: float = 0.0
+    """How long pictures travel from camera to robot."""
+    px: int | None = None
+    """Side of the cameras' square pictures; what the bundle sees by default."""
+    samples: int = 1
+    """Rays along each side of a pixel at edges, as in the data that the bundle knows."""
+    references: bool = True
+    """Run floors, the expert, and the policy without the robot's limits beside it."""
+    json: Flag = False
+    """Print one JSON object on standard output."""
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Every KEY=VALUE, in the order given."""
+        return tuple(each for group in self.set for each in group)
+
+
 Arguments = (
     Inspect
     | Train
@@ -321,4 +358,5 @@ Arguments = (
     | Demo
     | RobotRun
     | RobotReplay
+    | RobotRollout
 )

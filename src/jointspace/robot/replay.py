@@ -21,8 +21,9 @@ from jointspace.data.rosbag_read import open_bag
 from jointspace.data.rosbag_write import write_bag
 from jointspace.errors import DataError, InputError
 from jointspace.robot.core.percept import Percept
-from jointspace.robot.core.runtime import RobotRuntime, Thinking
+from jointspace.robot.core.runtime import RobotRuntime
 from jointspace.robot.core.safety import Decision, State
+from jointspace.robot.late_perception import LatePerception
 from jointspace.robot.replay_summary import ReplaySummary, Sight
 from jointspace.robot.replay_wire import ReplayWire, full_topic
 from jointspace.robot.shell import RobotShell
@@ -107,9 +108,10 @@ class _Performance:
         self.lines: list[dict[str, Any]] = []
         self._wire = wire
         self._runtime = runtime
-        self._latency_ns = round(latency_s * NS_PER_S)
+        self._perception = LatePerception(
+            runtime, latency_ns=round(latency_s * NS_PER_S), on_percept=self._see
+        )
         self._say = say
-        self._begun: tuple[int, Thinking] | None = None
         self._states: Counter[State] = Counter()
         self._sights: list[Sight] = []
         self._command_s: float | None = None
@@ -123,7 +125,7 @@ class _Performance:
         for event in heapq.merge(
             self._messages(messages), self._said(start_ns, end_ns), self._ticks(start_ns, end_ns)
         ):
-            self._conclude(until_ns=event.time_ns)
+            self._perception.conclude(until_ns=event.time_ns)
             self._wire.now_ns = event.time_ns
             if not event.topic:
                 self._shell.step(self._wire.steady_s())
@@ -131,8 +133,8 @@ class _Performance:
             if event.topic == self._command_topic and self._command_s is None:
                 self._command_s = self._wire.steady_s()
             self._wire.deliver(event.topic, event.data)
-            self._perceive()
-        self._conclude(until_ns=end_ns)
+            self._perception.begin(event.time_ns)
+        self._perception.conclude(until_ns=end_ns)
         self._wire.now_ns = end_ns
         self._shell.end()
 
@@ -176,26 +178,8 @@ class _Performance:
         for i in range(count):
             yield _Event(start_ns + round(i * NS_PER_S / rate_hz), 1, "", b"")
 
-    def _perceive(self) -> None:
-        """Begins to perceive, if something came and nothing is being perceived."""
-        if self._begun is not None or not self._runtime.wait_for_input(0.0):
-            return
-        thinking = self._runtime.think()
-        if thinking is not None:
-            self._begun = (self._wire.now_ns + self._latency_ns, thinking)
-            self._conclude(until_ns=self._wire.now_ns)
-
-    def _conclude(self, *, until_ns: int) -> None:
-        """Puts into effect what is perceived by then, and begins anew with what came meanwhile."""
-        while self._begun is not None and self._begun[0] <= until_ns:
-            self._wire.now_ns, thinking = self._begun
-            self._begun = None
-            percept = self._runtime.conclude(thinking)
-            if percept is not None:
-                self._see(percept)
-            self._perceive()
-
-    def _see(self, percept: Percept) -> None:
+    def _see(self, now_ns: int, percept: Percept) -> None:
+        self._wire.now_ns = now_ns
         now_s = self._wire.steady_s()
         self._shell.tell_percept(percept)
         verdict = None if percept.verdict is None else str(percept.verdict)

@@ -21,6 +21,7 @@ class RetrievalDecoder:
     The policy remembers motion step by step. So it is fed one state for each step of its `fps`,
     counted from the first picture after `reset`: the one that came nearest to that time. After
     `replan_steps` of a chunk it looks again; the rest of a chunk bridges the time that this takes.
+    Where perception is so slow that the rest would not, it looks again sooner.
 
     Args:
         demonstrations: from `load_demonstrations`.
@@ -45,6 +46,7 @@ class RetrievalDecoder:
         )
         self._command: int | None = None
         self._felt_s: float | None = None
+        self._asked_s: float | None = None
         self._chunk: ActionChunk | None = None
 
     def reset(self) -> None:
@@ -83,11 +85,17 @@ class RetrievalDecoder:
             )
             self._command = percept.command.number
         self._feel(percept.states, percept.frame_s)
-        chunk = self._chunk
-        if chunk is not None:
-            passed = (percept.frame_s - chunk.start_s) * self._own.fps
-            if passed < self._replan_steps - _HALF_STEP:
-                return chunk
+        now_s = float(percept.states.time_s[-1])
+        since_s = 0.0 if self._asked_s is None else now_s - self._asked_s
+        self._asked_s = now_s
+        if self._chunk is not None:
+            passed = (percept.frame_s - self._chunk.start_s) * self._own.fps
+            # What the next look finds takes effect two looks from now, at the latest; and now is up
+            # to a step later than the newest state.
+            needed = (now_s + 2 * since_s - self._chunk.start_s) * self._own.fps + 1
+            lasts = needed < len(self._chunk.values) + _HALF_STEP
+            if passed < self._replan_steps - _HALF_STEP and lasts:
+                return self._chunk
         pictures = {_short(camera): picture for camera, picture in percept.pictures.items()}
         self._chunk = ActionChunk(
             values=self._policy.chunk(pictures), rate_hz=self._own.fps, start_s=percept.frame_s
@@ -97,6 +105,7 @@ class RetrievalDecoder:
     def _start_anew(self) -> None:
         self._policy.start()
         self._felt_s = None
+        self._asked_s = None
         self._chunk = None
 
     def _feel(self, states: StateWindow, until_s: float) -> None:

@@ -23,7 +23,9 @@ _COARSE_ROUNDS = 4
 _COARSE_M, _FINE_M, _INLIER_M = 0.05, 0.03, 0.02
 _HERE_M, _THERE_M, _NEXT_M = 0.03, 0.02, 0.16
 _MOVED_M = 0.04
-_RIDGE = 1.0
+_ITEM_RIDGE, _TARGET_RIDGE = 1.0, 0.03
+"""The target is a fainter part of a sentence's row than the item. Less for the item would find no
+more in wordings that were trained on, and much less in others."""
 _CONSTANT = 0.3
 """The row's additional entry."""
 
@@ -100,7 +102,8 @@ def fit_grounding(
     moved = np.linalg.norm(first - second, axis=1) > _MOVED_M
     there = np.where(moved[:, None], there, here)
     seen = counts >= _FEWEST_PIXELS
-    item, target = (_fit_relevance(text_rows, each, seen) for each in (here, there))
+    item = _fit_relevance(text_rows, here, seen, ridge=_ITEM_RIDGE)
+    target = _fit_relevance(text_rows, there, seen, ridge=_TARGET_RIDGE)
     return Grounding(camera, item, target)
 
 
@@ -146,12 +149,14 @@ def _fit_relevance(
     text_rows: Float[np.ndarray, "episode dim"],
     wanted: Float64[np.ndarray, "episode word"],
     seen: Bool[np.ndarray, "episode word"],
+    *,
+    ridge: float,
 ) -> Float64[np.ndarray, "entry word"]:
     """Ridge regression of every word's relevance, over the episodes that show it."""
     entries = np.column_stack([text_rows.astype(np.float64), np.full(len(text_rows), _CONSTANT)])
     weights = np.zeros((entries.shape[1], wanted.shape[1]))
     for word in np.flatnonzero(seen.sum(0) >= _FEWEST_EPISODES):
         own = entries[seen[:, word]]
-        gram = own.T @ own + _RIDGE * np.eye(own.shape[1])
+        gram = own.T @ own + ridge * np.eye(own.shape[1])
         weights[:, word] = np.linalg.solve(gram, own.T @ wanted[seen[:, word], word])
     return weights

@@ -54,15 +54,34 @@ class Observer:
             relevance: of the visual words to the command.
         """
         parts = []
-        scale = words.shape[-1] / _PX
         for relevant in relevance:
             for camera in range(self.num_cameras):
-                radius_px = round(_RADIUS_PX[min(camera, 1)] * scale)
-                place = densest_place(
-                    relevant, words[camera], blur_px=round(_BLUR_PX * scale), radius_px=radius_px
-                )
+                place = self._place(words[camera], relevant, camera=camera)
                 parts.append(place)
                 if camera == 0:
                     away_m = self.grounding.on_table(place[:2]) - pose[:2]
                     parts.append(away_m * _TABLE_SCALE if place[3] else np.zeros(2))
         return np.concatenate([*parts, motion]).astype(np.float32)
+
+    def find(
+        self, words: UInt8[np.ndarray, "px px"], relevant: Float64[np.ndarray, " word"]
+    ) -> Float64[np.ndarray, "2"]:
+        """Returns where on the table something is, x and y in metres; NaN if it is not found.
+
+        Args:
+            words: of every pixel of the first camera.
+            relevant: relevance of every visual word to what is looked for.
+        """
+        place = self._place(words, relevant, camera=0)
+        return self.grounding.on_table(place[:2]) if place[3] else np.full(2, np.nan)
+
+    def _place(
+        self,
+        words: UInt8[np.ndarray, "px px"],
+        relevant: Float64[np.ndarray, " word"],
+        *,
+        camera: int,
+    ) -> Float32[np.ndarray, "6"]:
+        scale = words.shape[-1] / _PX
+        radius_px = round(_RADIUS_PX[min(camera, 1)] * scale)
+        return densest_place(relevant, words, blur_px=round(_BLUR_PX * scale), radius_px=radius_px)
