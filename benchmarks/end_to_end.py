@@ -9,6 +9,9 @@ made-up pictures: only the time is measured here.
 - alone: all pipelines by turns in one process, one thread each. `torch eager` is the plain
   pipeline, `Preprocessor.batch` and then the model.
   `cpu ms` is the processor's time of all threads, which other load on the machine hardly distorts.
+  `each graph's engine` runs every graph on the engine that is faster for it, as `jointspace export`
+  chooses it.
+- stages: the same pipelines, stage by stage, in milliseconds of the processor.
 - under load: each in a process of its own beside busy ones, by turns. Eager torch has its default
   threads there, as it comes; the others one.
 
@@ -34,6 +37,7 @@ from end_to_end_model import (
     TRAJECTORIES,
     Case,
     bundle_names,
+    faster_engines,
     make_model,
     make_preprocessor,
     write_bundles,
@@ -51,6 +55,7 @@ from jointspace.deploy.towers import Towers
 from jointspace.deploy.workload import make_workload
 
 EAGER = "torch eager"
+MIXED = "each graph's engine"
 
 
 def main() -> None:
@@ -67,10 +72,13 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         case = Case(arguments.tower, arguments.trajectory, folder)
         facts = write_bundles(case)
-        alone = measure_alone(case, arguments)
+        alone = measure_alone(case, arguments) if arguments.seconds else {}
+        stages = measure_stages(case, arguments) if arguments.seconds else {}
         loaded = measure_loaded(case, arguments) if arguments.load_s else {}
     Console().print(f"the model: {facts}")
-    _print("alone, one thread each, by turns", alone)
+    if alone:
+        _print("alone, one thread each, by turns", alone)
+        _print_stages(stages)
     if loaded:
         _print(f"beside {arguments.busy} busy processes on {os.cpu_count()} cores", loaded)
     if arguments.json:
@@ -80,6 +88,7 @@ def main() -> None:
             "model": facts,
             "busy_processes": arguments.busy,
             "alone": {name: asdict(each) for name, each in alone.items()},
+            "stages_cpu_ms": stages,
             "under_load": {name: asdict(each) for name, each in loaded.items()},
         }
         arguments.json.write_text(json.dumps(payload, indent=1) + "\n", encoding="utf-8")
@@ -89,8 +98,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--tower", choices=TOWERS, default=TOWERS[0], help="of pictures")
     parser.add_argument("--trajectory", choices=TRAJECTORIES, default=TRAJECTORIES[0])
-    parser.add_argument("--seconds", type=float, default=30.0, help="of the part alone")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="of the part alone, and of the stages; 0: none"
+    )
     parser.add_argument("--load-s", type=float, default=10.0, help="of each turn under load")
+    parser.add_argument(
+        "--load-calls", type=int, default=40, help="of each turn under load, at least"
+    )
+    parser.add_argument(
+        "--load-only", default="", help="under load, bundles whose name has this in it"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="turns under load")
     parser.add_argument("--busy", type=int, default=1, help="busy processes beside")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
@@ -114,43 +131,76 @@ def measure_alone(case: Case, arguments: argparse.Namespace) -> dict[str, Latenc
     return measure_by_turns(calls, budget_s=arguments.seconds, fewest=30, most=5000)
 
 
+def measure_stages(case: Case, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Times the stages of all pipelines by turns: pipeline -> stage -> ms of the processor."""
+    import torch  # noqa: PLC0415 - bundles are measured without it in the other part
+
+    torch.set_num_threads(1)
+    calls = {(EAGER, stage): call for stage, call in _torch_calls(case, compiled=False).items()}
+    for name in _bundle_pipelines(case.folder):
+        calls |= {(name, stage): call for stage, call in _bundle_calls(case.folder, name).items()}
+    spent = measure_by_turns(calls, budget_s=arguments.seconds, fewest=30, most=5000)
+    found: dict[str, dict[str, float]] = {}
+    for (name, stage), each in spent.items():
+        found.setdefault(name, {})[stage] = each.cpu_ms or math.nan
+    return found
+
+
 def measure_loaded(case: Case, arguments: argparse.Namespace) -> dict[str, Latency]:
     """Times each pipeline in a process of its own, by turns, beside busy processes."""
-    names = [EAGER, *_bundle_pipelines(case.folder)]
+    names = [EAGER, *(n for n in _bundle_pipelines(case.folder) if arguments.load_only in n)]
     spent_ms: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     with _busy(arguments.busy):
         for _ in range(arguments.repeats):
             for name in names:
-                spent_ms[name] += _run_child(case, name, seconds=arguments.load_s)
+                spent_ms[name] += _run_child(
+                    case, name, seconds=arguments.load_s, fewest=arguments.load_calls
+                )
     return {name: Latency.of(*np.asarray(each).T) for name, each in spent_ms.items()}
 
 
 def _bundle_pipelines(folder: Path) -> list[str]:
-    return [f"{engine}, {each}" for engine in installed_engines() for each in bundle_names(folder)]
+    engines = installed_engines()
+    names = [*engines, MIXED] if len(engines) > 1 else engines
+    return [f"{engine}, {each}" for engine in names for each in bundle_names(folder)]
 
 
 def _bundle_call(folder: Path, name: str) -> Callable[[], object]:
+    return _bundle_calls(folder, name)[END_TO_END]
+
+
+def _bundle_calls(folder: Path, name: str) -> dict[str, Callable[[], object]]:
     engine, precision = name.split(", ")
     bundle = read_bundle(folder / precision)
     # Without the self-test, which is for trained networks: of one with random weights, engines that
     # round differently in int8 return rows far from each other.
+    graphs = bundle.manifest.graphs
+    if engine == MIXED:
+        engines = faster_engines(folder / precision, bundle.preprocessor)
+    else:
+        chosen = next(each for each in installed_engines() if each == engine)
+        engines = dict.fromkeys((graph.name for graph in graphs), chosen)
     towers = Towers(
         folder / precision,
-        graphs=bundle.manifest.graphs,
+        graphs=graphs,
         preprocessor=bundle.preprocessor,
-        engine=next(each for each in installed_engines() if each == engine),
+        engine=engines,
     )
     embedder = BundleEmbedder(bundle, towers)
-    return BundleStages(embedder, make_workload(embedder.preprocessor, batch=1)).calls()[END_TO_END]
+    return BundleStages(embedder, make_workload(embedder.preprocessor, batch=1)).calls()
 
 
 def _torch_call(case: Case, *, compiled: bool) -> Callable[[], object]:
+    return _torch_calls(case, compiled=compiled)[END_TO_END]
+
+
+def _torch_calls(case: Case, *, compiled: bool) -> dict[str, Callable[[], object]]:
     from jointspace.export.torch_stages import TorchStages  # noqa: PLC0415
 
     preprocessor = make_preprocessor()
     work = make_workload(preprocessor, batch=1)
     model = make_model(case, preprocessor)
-    return TorchStages(model, preprocessor, work, compiled=compiled).calls()[END_TO_END]
+    return TorchStages(model, preprocessor, work, compiled=compiled).calls()
 
 
 @contextmanager
@@ -165,13 +215,14 @@ def _busy(count: int) -> Iterator[None]:
             each.wait()
 
 
-def _run_child(case: Case, name: str, *, seconds: float) -> list[tuple[float, float]]:
+def _run_child(case: Case, name: str, *, seconds: float, fewest: int) -> list[tuple[float, float]]:
     # As each comes: torch with the threads and the waiting that are its defaults.
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
     which = ["--tower", case.tower, "--trajectory", case.trajectory, "--bundles", str(case.folder)]
     command = [sys.executable, __file__, "--child", name, *which]
+    command += ["--seconds", str(seconds), "--load-calls", str(fewest)]
     done = subprocess.run(  # noqa: S603 - starts this very file
-        [*command, "--seconds", str(seconds)], env=kept, stdout=subprocess.PIPE, check=True
+        command, env=kept, stdout=subprocess.PIPE, check=True
     )
     spent_ms: list[tuple[float, float]] = json.loads(done.stdout)
     return spent_ms
@@ -187,12 +238,23 @@ def _child(arguments: argparse.Namespace) -> None:
         call()
     spent_ms = []
     end = time.perf_counter() + arguments.seconds
-    while (start := time.perf_counter()) < end:
+    while (start := time.perf_counter()) < end or len(spent_ms) < arguments.load_calls:
         cpu = time.process_time()
         call()
         spent = time.perf_counter() - start
         spent_ms.append((spent * 1e3, (time.process_time() - cpu) * 1e3))
     print(json.dumps(spent_ms))
+
+
+def _print_stages(stages: dict[str, dict[str, float]]) -> None:
+    table = Table(title="stages alone, cpu ms", title_justify="left")
+    table.add_column("pipeline")
+    names = list(dict.fromkeys(stage for each in stages.values() for stage in each))
+    for name in names:
+        table.add_column(name, justify="right")
+    for pipeline, each in stages.items():
+        table.add_row(pipeline, *(f"{each[name]:.2f}" if name in each else "" for name in names))
+    _wide_console().print(table)
 
 
 def _print(title: str, found: dict[str, Latency]) -> None:
@@ -212,7 +274,12 @@ def _print(title: str, found: dict[str, Latency]) -> None:
             f"{base.p99_ms / each.p99_ms:.1f}",
             f"{(base.cpu_ms or math.nan) / (each.cpu_ms or math.nan):.1f}",
         )
-    Console().print(table)
+    _wide_console().print(table)
+
+
+def _wide_console() -> Console:
+    """A console on which names of pipelines fit, in a pipe too."""
+    return Console(width=max(Console().width, 160))
 
 
 if __name__ == "__main__":

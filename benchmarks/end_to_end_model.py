@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,16 @@ import numpy as np
 
 from jointspace.batch import ACTION
 from jointspace.config import DataConfig, LossConfig, ModelConfig, TrajectoryConfig, VisionConfig
+from jointspace.data.collate import Sample, Steps
 from jointspace.data.normalise import Normaliser
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.tokenizer import Tokenizer
-from jointspace.deploy.manifest import MANIFEST_FILE
+from jointspace.deploy.bundle import read_manifest
+from jointspace.deploy.graph import runtime_graphs
+from jointspace.deploy.latency import measure_by_turns
+from jointspace.deploy.manifest import MANIFEST_FILE, Engine
+from jointspace.deploy.session import installed_engines, open_session
+from jointspace.deploy.workload import make_workload
 
 PX, STEPS, CHANNELS = 224, 100, 7
 TOWERS = ("mobilenet", "separable")
@@ -154,6 +161,36 @@ def write_bundles(case: Case) -> dict[str, Any]:
         "frame encoder, million multiply-adds": round(_multiply_adds(tower.frame) / 1e6),
         "bundle, MiB": {name: round(size / 2**20, 1) for name, size in sizes.items()},
     }
+
+
+def faster_engines(folder: Path, preprocessor: Preprocessor) -> dict[str, Engine]:
+    """Measures which engine is faster for each graph of a bundle, as `jointspace export` does."""
+    from jointspace.export.calibration import at_batch_1, record_feeds  # noqa: PLC0415
+
+    graphs = runtime_graphs(read_manifest(folder).graphs)
+    work = make_workload(preprocessor, batch=1)
+    steps = work.steps[ACTION][0]
+    row = Sample(
+        frames=None if work.clips is None else work.clips[0],
+        frames_time_s=work.clip_time_s[0],
+        text=INSTRUCTIONS[0],
+        steps={ACTION: Steps(steps, np.arange(len(steps)) / preprocessor.fps)},
+    )
+    feeds = record_feeds(folder, graphs, preprocessor, [preprocessor.batch([row])])
+    found: dict[str, Engine] = {}
+    for graph in graphs:
+        given, wanted = at_batch_1(graph.name, feeds[graph.name]), [graph.outputs[0].name]
+        spent = measure_by_turns(
+            {
+                engine: partial(open_session(folder, graph, engine=engine).run, given, wanted)
+                for engine in installed_engines()
+            },
+            budget_s=1.0,
+            fewest=20,
+            most=300,
+        )
+        found[graph.name] = min(spent, key=lambda engine, spent=spent: spent[engine].cpu_ms or 0.0)
+    return found
 
 
 def _write_int8(plain: Path, out: Path, scheme: str) -> None:

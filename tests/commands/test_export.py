@@ -1,7 +1,10 @@
 """A trained run becomes a bundle, or is refused."""
 
 import json
+import os
+import signal
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from jointspace.batch import ACTION, TEXT, VISION
 from jointspace.commands import export
 from jointspace.commands.arguments import Export
 from jointspace.commands.opened_run import open_run
+from jointspace.deploy.bundle import staged_bundle
 from jointspace.deploy.runtime import BundleEmbedder
 from jointspace.errors import InputError, RunFolderError
 from jointspace.evaluation.embedding import embed_samples
@@ -111,6 +115,23 @@ def test_a_broken_calibration_is_refused_by_name(run_folder, tmp_path, capsys, m
     assert "the gate refuses --precision int8: int8 vision_frame: " in said
     assert "int8 vision_frame: vision->text R@1 1.00 -> ." in said
     assert not (tmp_path / "bundle").exists()
+
+
+def test_an_export_that_is_terminated_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    def terminated(out, **settings):
+        with staged_bundle(out) as aside:
+            (aside / "graph.onnx").write_bytes(b"half a graph")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = SimpleNamespace(loss=SimpleNamespace(fused_weight=0.0))
+    opened = MagicMock(run=SimpleNamespace(config=config, model=None))
+    monkeypatch.setattr(export, "open_run", lambda folder, data: opened)
+    monkeypatch.setattr(export, "_facts", lambda opened: {})
+    monkeypatch.setattr(export, "export_bundle", terminated)
+    words = ["export", str(tmp_path), "--data", str(tmp_path), "--out", str(tmp_path / "bundle")]
+    assert cli.main(words) == 2
+    assert "interrupted" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from jointspace.data.preprocess import Preprocessor
 from jointspace.data.tokenizer import Tokenizer
 from jointspace.deploy.bundle import staged_bundle, write_bundle
 from jointspace.deploy.graph import Graph, TensorSpec, graph_file
-from jointspace.evaluation.threshold import MatchThreshold
+from jointspace.evaluation.decision import GrowthStage, GrowthThreshold, MatchThreshold
 
 PX, WIDTH, DIM, CHANNELS, CAMERAS = 8, 6, 5, 3, ("front", "wrist")
 FPS, WINDOW_S, WINDOW_FRAMES = 10.0, 1.0, 4
@@ -44,6 +44,26 @@ THRESHOLD = MatchThreshold(
     right_accepted=0.8,
     num_right=100,
     num_wrong=900,
+    num_episodes=50,
+)
+GROWTH = GrowthThreshold(
+    query=VISION,
+    accept=0.6,
+    stages=tuple(
+        GrowthStage(
+            until_s=until_s,
+            reject=reject,
+            wrong_accepted=0.04,
+            right_accepted=0.8,
+            wrong_rejected=0.9,
+            right_rejected=0.03,
+        )
+        for until_s, reject in ((0.5, -0.2), (1.5, 0.4))
+    ),
+    asked_wrong_accepted=0.05,
+    asked_right_rejected=0.05,
+    calibrated_on="validation",
+    measured_on="test",
     num_episodes=50,
 )
 

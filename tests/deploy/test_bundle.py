@@ -1,5 +1,7 @@
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 
 import numpy as np
@@ -47,9 +49,10 @@ def test_what_was_written_is_read(bundle):
     assert manifest.fused_queries == {bundles.FUSED: (ACTION,)}
     assert [graph.name for graph in manifest.graphs] == list(bundles.BODIES)
     assert manifest.thresholds == {VISION: bundles.THRESHOLD}
+    assert manifest.growth == {}
     assert manifest.retrieval == {"vision->text": {"fp32": 0.5, "shipped": 0.5}}
     assert (manifest.dataset, manifest.created_from) == ("factory", {"steps": 10})
-    assert (manifest.opset, manifest.engine) == (18, "onnxruntime")
+    assert (manifest.opset, manifest.engines) == (18, {})
     assert sorted([*manifest.files, "manifest.json"]) == files_of(bundle)
     assert read.gates.keys() == bundles.GATES.keys()
     for pair, gate in bundles.GATES.items():
@@ -57,6 +60,15 @@ def test_what_was_written_is_read(bundle):
     batch = bundles.batch()
     made = bundles.batch(read.preprocessor)
     np.testing.assert_array_equal(made[ACTION].values, batch[ACTION].values)
+
+
+def test_thresholds_of_a_growing_stream_are_read_and_an_edit_of_them_is_noticed(tmp_path):
+    folder = bundles.make_bundle(tmp_path / "bundle", growth={VISION: bundles.GROWTH})
+    assert read_manifest(folder).growth == {VISION: bundles.GROWTH}
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"until_s": 0.5', '"until_s": 0.4'))
+    with pytest.raises(BundleError, match="was changed since it was written"):
+        read_manifest(folder)
 
 
 def test_a_bundle_without_gates_or_measurements_is_one_as_well(tmp_path):
@@ -112,11 +124,11 @@ def test_the_layout_of_the_manifest_does_not_count(bundle):
     assert read_manifest(bundle).digest == before.digest
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None])
 def test_another_version_is_refused_and_says_what_wrote_it(bundle, version):
     change_manifest(bundle, version=version, jointspace_version="9.9")
     with pytest.raises(
-        BundleError, match=r"format version .*, this jointspace reads 1; export .*\(9\.9\)"
+        BundleError, match=r"format version .*, this jointspace reads 2; export .*\(9\.9\)"
     ):
         read_manifest(bundle)
 
@@ -212,3 +224,28 @@ def test_preprocessing_of_another_version_is_refused(bundle):
     change_manifest(bundle, files={**stored, "preprocessing.json": change})
     with pytest.raises(BundleError, match="has format version 99"):
         read_bundle(bundle)
+
+
+def test_what_a_killed_export_left_behind_is_removed_by_the_next_one(tmp_path):
+    abandoned = tmp_path / ".bundle.999999.tmp"
+    (abandoned / "graphs").mkdir(parents=True)
+    others = [tmp_path / ".bundle2.999999.tmp", tmp_path / ".bundle.notes.tmp"]
+    for each in others:
+        each.mkdir()
+    bundles.make_bundle(tmp_path / "bundle")
+    assert not abandoned.exists()
+    assert all(each.is_dir() for each in others)
+
+
+def test_what_another_export_is_building_is_left_alone(tmp_path):
+    beside = tmp_path / ".bundle.999999.tmp"
+    beside.mkdir()
+    descriptor = os.open(beside, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        bundles.make_bundle(tmp_path / "bundle")
+        assert beside.is_dir()
+    finally:
+        os.close(descriptor)
+    bundles.make_bundle(tmp_path / "bundle")
+    assert not beside.exists()

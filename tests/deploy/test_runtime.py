@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jointspace.batch import ACTION, STATE, TEXT, VISION, Batch, Modality, ModalityInput, gated_rows
+from jointspace.deploy import towers
 from jointspace.deploy.bundle import staged_bundle, write_bundle
 from jointspace.deploy.checks import check_texts
 from jointspace.deploy.runtime import BundleEmbedder
@@ -478,3 +479,38 @@ def test_importing_and_loading_need_neither_torch_nor_anything_heavy(folder):
     assert width == DIM
     packages = {name for name in loaded if not name.startswith(("_", "cython"))}
     assert packages <= {"jaxtyping", "jointspace", "numpy", "onnxruntime", "wadler_lindig"}
+
+
+def test_a_fused_query_that_was_left_out_says_why_and_what_to_do(tmp_path):
+    names = [name for name in bundles.BODIES if not name.startswith("fusion_")]
+    why = "the run did not train fused queries; train them and export again"
+    folder = bundles.make_bundle(
+        tmp_path / "bundle", names=names, fused_queries=None, left_out={bundles.FUSED: why}
+    )
+    embedder = BundleEmbedder.load(folder)
+    assert bundles.FUSED not in embedder.modalities
+    for ask in (
+        lambda: embedder.embed(bundles.FUSED, bundles.batch()),
+        lambda: embedder.pair_gate(bundles.FUSED, ACTION),
+    ):
+        with pytest.raises(InputError, match=f"has no 'vision\\+text', because {why}"):
+            ask()
+
+
+def test_graphs_of_one_bundle_run_on_the_engine_that_each_prefers(tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    opened = {}
+    original = towers.open_session
+
+    def noted(folder, graph, *, engine, **settings):
+        opened[graph.name] = engine
+        return original(folder, graph, engine=engine, **settings)
+
+    folder = bundles.make_bundle(tmp_path / "bundle", engines={"vision_frame": "openvino"})
+    monkeypatch.setattr(towers, "open_session", noted)
+    embedder = BundleEmbedder.load(folder)
+    assert opened.pop("vision_frame") == "openvino"
+    assert set(opened.values()) == {"onnxruntime"}
+    plain = BundleEmbedder.load(folder, engine="onnxruntime")
+    given = bundles.batch()
+    np.testing.assert_allclose(embedder.embed(VISION, given), plain.embed(VISION, given), atol=1e-5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jointspace.deploy import session
-from jointspace.deploy.session import choose_engine, installed_engines, open_session, used_feeds
+from jointspace.deploy.session import choose_engines, installed_engines, open_session, used_feeds
 from jointspace.errors import BundleError, InputError, MissingExtraError
 from tests.deploy import bundles
 
@@ -22,28 +22,42 @@ def graph(tmp_path):
 FEEDS = {"tokens": np.array([[4, 5]]), "valid": np.ones((1, 2), bool)}
 
 
-def test_the_choice_of_the_bundle_is_taken_where_it_is_installed(monkeypatch):
+def test_the_choice_of_the_bundle_is_taken_where_it_is_installed(monkeypatch, caplog):
     installed = {"onnxruntime"}
     monkeypatch.setattr(session, "find_spec", lambda name: name if name in installed else None)
-    assert choose_engine("auto") == "onnxruntime"
-    assert choose_engine("auto", preferred="openvino") == "onnxruntime"
+    graphs, preferred = ("vision", "text"), {"vision": "openvino"}
+
+    def found(choice, **settings):
+        return choose_engines(choice, graphs=graphs, **settings)
+
+    assert found("auto") == dict.fromkeys(graphs, "onnxruntime")
+    assert not caplog.records
+    assert found("auto", preferred=preferred) == dict.fromkeys(graphs, "onnxruntime")
+    (said,) = caplog.messages
+    assert "openvino is not installed, on which 1 of 2 graphs" in said
+    assert "pip install 'jointspace[openvino]'" in said
     assert installed_engines() == ("onnxruntime",)
     installed.add("openvino")
     assert installed_engines() == ("onnxruntime", "openvino")
-    assert choose_engine("auto", preferred="openvino") == "openvino"
-    assert choose_engine("onnxruntime", preferred="openvino") == "onnxruntime"
+    mixed = {"vision": "openvino", "text": "onnxruntime"}
+    assert found("auto", preferred=preferred) == mixed
+    assert found("onnxruntime", preferred=preferred) == dict.fromkeys(graphs, "onnxruntime")
+    assert found("openvino") == dict.fromkeys(graphs, "openvino")
+    installed.remove("onnxruntime")
+    assert found("auto") == dict.fromkeys(graphs, "openvino")
     installed.clear()
     with pytest.raises(
         MissingExtraError, match=r"'openvino': pip install 'jointspace\[openvino\]'"
     ):
-        choose_engine("openvino")
+        found("openvino")
     with pytest.raises(MissingExtraError, match="jointspace"):
-        choose_engine("auto")
+        found("auto")
 
 
 def test_an_unknown_engine_is_refused():
     with pytest.raises(InputError, match="engine is 'tensorrt'; wanted one of auto, onnxruntime"):
-        inspect.unwrap(choose_engine)("tensorrt")  # without the tests' own check of types
+        # without the tests' own check of types
+        inspect.unwrap(choose_engines)("tensorrt", graphs=())
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -113,13 +127,15 @@ def test_arrays_are_brought_to_the_types_of_the_graph_and_their_shapes_checked(g
 def test_pictures_are_read_alike_alone_and_together(tmp_path, engine):
     frames = bundles.write_graph(tmp_path, "vision_frame")
     opened = open_session(tmp_path, frames, engine=engine)
-    shape = (3, *frames.inputs[0].shape[1:])
-    images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    shape = (3, bundles.PX, bundles.PX, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     (name,) = (each.name for each in frames.outputs)
     together = opened.run({"images": images}, [name])[name]
     alone = [opened.run({"images": each[None]}, [name])[name][0] for each in images]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
     assert len({row.tobytes() for row in together}) == 3
+    expected = images.transpose(0, 3, 1, 2).reshape(3, -1) @ bundles.PICTURE_WEIGHTS
+    np.testing.assert_allclose(together, expected, rtol=1e-4)
 
 
 _SIGNALLED = """

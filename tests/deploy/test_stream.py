@@ -9,6 +9,7 @@ from jointspace.config import DataConfig, TextConfig
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.resize import resize_frame
 from jointspace.data.samples import SampleSet
+from jointspace.data.windows import Window
 from jointspace.deploy.runtime import BundleEmbedder
 from jointspace.deploy.stream import VisionStream
 from jointspace.errors import InputError
@@ -98,6 +99,53 @@ def test_a_stream_shows_what_training_takes_from_the_same_window(parts, position
             np.testing.assert_array_equal(vectors[tuple(place)], expected)
         compared += 1
     assert compared == len(rows) > 3
+
+
+@pytest.mark.parametrize("position", [0, 1])
+@pytest.mark.parametrize("episode_frames", [2, 5, 12])
+def test_a_grown_stream_shows_what_an_episode_that_is_so_far_has(parts, position, episode_frames):
+    dataset, store, _ = parts
+    encoder = encoder_of(parts, episode_frames=episode_frames)
+    count = dataset.episodes[position].num_frames
+    rows = SampleSet(
+        dataset,
+        store,
+        encoder.preprocessor,
+        [Window(position, 0, steps) for steps in range(1, count + 1)],
+        clip_frames=episode_frames,
+    )
+    stream = VisionStream(encoder, longest_s=count / FPS)
+    stream.add("top", picture(99), 93.0)  # before the robot was told
+    for step in range(count):
+        for camera, frame in recorded(parts, position, step).items():
+            stream.add(camera, frame, 100 + step / FPS)
+        assert stream.grown(100.0).span_s == pytest.approx(step / FPS)
+        vectors, valid, time_s = encoder.asked[-1]
+        trained = rows.batch([step])[VISION]
+        np.testing.assert_array_equal(valid, trained.valid[0])
+        np.testing.assert_allclose(time_s, trained.time_s[0], atol=1e-6)
+        for place in np.argwhere(valid):
+            expected = encoder.encode_frames(trained.values[0][tuple(place)][None])[0]
+            np.testing.assert_array_equal(vectors[tuple(place)], expected)
+
+
+def test_a_grown_stream_has_an_end_and_a_bound(parts):
+    encoder = encoder_of(parts, episode_frames=5)
+    stream = VisionStream(encoder, longest_s=2.0)
+    with pytest.raises(InputError, match="no picture has come yet"):
+        stream.grown(0.0)
+    for number in range(3000):
+        stream.add("top", picture(number % 251), number / 100)
+        assert len(stream._times["top"]) <= 4 * 21 + 2
+    assert stream.grown(1.0).span_s == pytest.approx(2.0)
+    assert stream.grown(29.0).span_s == pytest.approx(0.99, abs=0.06)  # in whole steps
+    assert stream.grown(40.0).span_s == 0  # told after the newest picture
+    with pytest.raises(InputError, match="since_s is nan"):
+        stream.grown(np.nan)
+    long = VisionStream(encoder, longest_s=3600.0)
+    for number in range(9000):
+        long.add("top", picture(0), float(number))
+    assert len(long._times["top"]) <= 4096 + 2
 
 
 def test_a_camera_three_times_as_fast_gives_the_same_row(parts):
@@ -243,6 +291,8 @@ def test_a_stream_needs_cameras_and_a_sensible_tolerance(parts):
         VisionStream(encoder_of(parts, cameras=()))
     with pytest.raises(InputError, match="max_ahead_s is -1"):
         VisionStream(encoder_of(parts), max_ahead_s=-1.0)
+    with pytest.raises(InputError, match="longest_s is inf"):
+        VisionStream(encoder_of(parts), longest_s=np.inf)
 
 
 def test_threads_feed_their_cameras_while_another_asks(parts):

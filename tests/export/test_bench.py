@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 from jointspace.batch import ACTION, TEXT
+from jointspace.deploy.graph import runtime_graphs
 from jointspace.deploy.towers import Towers
 from jointspace.embedder import Embedder
 from jointspace.errors import InputError
@@ -12,7 +13,7 @@ from jointspace.evaluation.scales import EPISODES, WINDOWS
 from jointspace.evaluation.split_samples import split_samples
 from jointspace.export.bench import GateBench, GraphEmbedder
 from jointspace.export.calibration import at_batch_1, calibration_batches, record_feeds
-from jointspace.export.variants import make_variants, runtime_graphs
+from jointspace.export.variants import make_variants
 from tests.data.memory_dataset import make_dataset, make_episode
 from tests.deploy import bundles
 
@@ -73,7 +74,7 @@ def test_rows_are_measured_at_both_scales(bench):
 
 
 def test_float32_beside_itself_loses_nothing(bench, graphs):
-    result = bench.gate("fp32", {"text": graphs[0]}, engine="onnxruntime")
+    result = bench.gate("fp32", {"text": graphs[0]}, engines={})
     assert result.passed
     assert result.largest_loss == 0
 
@@ -81,7 +82,7 @@ def test_float32_beside_itself_loses_nothing(bench, graphs):
 def test_a_changed_graph_is_put_beside_float32(bench, graphs, tmp_path):
     rng = np.random.default_rng(0)
     changed = with_weights(tmp_path, graphs[0], lambda w: rng.normal(size=w.shape))
-    rows = bench.rows({"text": changed}, engine="onnxruntime")
+    rows = bench.rows({"text": changed}, engines={})
     before, after = bench.reference[EPISODES], rows[EPISODES]
     assert after.vectors[ACTION] is before.vectors[ACTION]  # not touched, not embedded again
     assert not np.allclose(after.vectors[TEXT], before.vectors[TEXT], atol=0.1)
@@ -89,7 +90,7 @@ def test_a_changed_graph_is_put_beside_float32(bench, graphs, tmp_path):
 
 def test_a_graph_that_gives_no_rows_is_refused_by_name(bench, graphs, tmp_path):
     changed = with_weights(tmp_path, graphs[0], lambda w: w * np.nan)
-    result = bench.gate("int8 text", {"text": changed}, engine="onnxruntime")
+    result = bench.gate("int8 text", {"text": changed}, engines={})
     assert not result.passed
     assert result.refusals[0].startswith("int8 text: graph 'text': returned a row")
 

@@ -35,16 +35,16 @@ class ScriptedBench(GateBench):
         self.together_needs = set(together_needs)
         self.asked = []
 
-    def gate(self, name, changed, *, engine):
-        self.asked.append((name, engine))
-        loses = any((graph.file, engine) in self.refused for graph in changed.values())
+    def gate(self, name, changed, *, engines):
+        self.asked.append((name, engines))
+        loses = any((graph.file, engines[each]) in self.refused for each, graph in changed.items())
         if name.startswith(TOGETHER):
             shipped = {graph.name for graph in changed.values() if graph.precision == "int8"}
             loses = bool(self.together_needs) and self.together_needs <= shipped
         failure = "loses too much" if loses else ""
         return Gate(name, self.scores, {} if failure else self.scores, failure=failure)
 
-    def rows(self, changed, *, engine):
+    def rows(self, changed, *, engines):
         return self.reference
 
 
@@ -70,7 +70,7 @@ def test_a_form_that_is_hardly_faster_stays_float32_and_is_not_even_gated():
     bench = ScriptedBench()
     forms = [form("text", onnxruntime=1), form("text", scheme="dynamic", onnxruntime=0.97)]
     assert chosen(choose({"text": forms}, bench)) == {"text": "fp32"}
-    assert bench.asked == [(TOGETHER, ORT)]
+    assert bench.asked == [(TOGETHER, {"text": ORT})]
 
 
 def test_float32_is_what_is_left_where_everything_is_refused():
@@ -117,24 +117,50 @@ def test_forced_float32_ships_whatever_is_faster():
     assert chosen(choose({"text": forms}, bench, precision="fp32")) == {"text": "fp32"}
 
 
-def test_the_engine_that_is_fastest_for_all_graphs_is_recommended():
+def test_each_graph_has_the_engine_that_is_faster_for_it():
     variants = {
         "text": [form("text", onnxruntime=2, openvino=3)],
         "action": [form("action", onnxruntime=4, openvino=2)],
-        "fusion_text+action": [form("fusion_text+action", onnxruntime=1, openvino=9)],
     }
     choice = choose(variants, ScriptedBench(), engines=(ORT, OPENVINO))
-    assert choice.engine == OPENVINO  # fused queries are asked rarely, and do not count
-    assert choice.speed_json()["text"]["engine"] == ORT
+    assert choice.engines == {"text": ORT, "action": OPENVINO}
     assert choice.speed_json()["action"]["engine"] == OPENVINO
+    assert choice.milliseconds("action") == (4, 2)
 
 
-def test_another_engine_must_pass_with_float32_first():
+def test_form_and_engine_of_a_graph_are_chosen_together():
+    forms = [
+        form("vision_frame", onnxruntime=9, openvino=8),
+        form("vision_frame", scheme="static", onnxruntime=3, openvino=7),
+        form("vision_frame", scheme="static-all", onnxruntime=4, openvino=2),
+    ]
+    choice = choose({"vision_frame": forms}, ScriptedBench(), engines=(ORT, OPENVINO))
+    assert (chosen(choice), choice.engines) == (
+        {"vision_frame": "static-all"},
+        {"vision_frame": OPENVINO},
+    )
+    bench = ScriptedBench(refused=[("vision_frame.static-all.onnx", OPENVINO)])
+    choice = choose({"vision_frame": forms}, bench, engines=(ORT, OPENVINO))
+    assert (chosen(choice), choice.engines) == ({"vision_frame": "static"}, {"vision_frame": ORT})
+
+
+def test_a_second_engine_is_recommended_only_where_all_graphs_together_gain():
+    variants = {
+        "text": [form("text", onnxruntime=1, openvino=0.5)],
+        "action": [form("action", onnxruntime=20, openvino=20)],
+        "fusion_text+action": [form("fusion_text+action", onnxruntime=9, openvino=1)],
+    }
+    bench = ScriptedBench()
+    choice = choose(variants, bench, engines=(ORT, OPENVINO))
+    assert set(choice.engines.values()) == {ORT}  # fused queries are asked rarely, and do not count
+
+
+def test_float32_must_pass_on_another_engine_too():
     variants = {"text": [form("text", onnxruntime=2, openvino=1)]}
     bench = ScriptedBench(refused=[(graph_file("text"), OPENVINO)])
     choice = choose(variants, bench, engines=(ORT, OPENVINO))
-    assert choice.engine == ORT
-    assert choice.refusals == ("fp32 on openvino: loses too much",)
+    assert choice.engines == {"text": ORT}
+    assert choice.refusals == ("fp32 text on openvino: loses too much",)
 
 
 def test_what_ships_passes_on_onnx_runtime_too_whatever_is_recommended():
@@ -144,8 +170,30 @@ def test_what_ships_passes_on_onnx_runtime_too_whatever_is_recommended():
     ]
     bench = ScriptedBench()
     choice = choose({"text": forms}, bench, engines=(ORT, OPENVINO))
-    assert choice.engine == OPENVINO
-    assert bench.asked[-2:] == [(f"{TOGETHER} on openvino", OPENVINO), (TOGETHER, ORT)]
+    assert (chosen(choice), choice.engines) == ({"text": "dynamic"}, {"text": OPENVINO})
+    together = [engines for name, engines in bench.asked if name.startswith(TOGETHER)]
+    assert together[:2] == [{"text": OPENVINO}, {"text": ORT}]
+
+
+def test_a_form_that_loses_too_much_on_onnx_runtime_does_not_ship_for_another_engine():
+    class LosesOnOnnxRuntime(ScriptedBench):
+        def gate(self, name, changed, *, engines):
+            result = super().gate(name, changed, engines=engines)
+            files = {graph.file for graph in changed.values()}
+            if "text.dynamic.onnx" in files and set(engines.values()) == {ORT}:
+                return Gate(name, self.scores, {}, failure="loses too much")
+            return result
+
+    variants = {
+        "text": [
+            form("text", onnxruntime=2, openvino=2),
+            form("text", scheme="dynamic", onnxruntime=2, openvino=1),
+        ],
+        "action": [form("action", onnxruntime=4, openvino=1)],
+    }
+    choice = choose(variants, LosesOnOnnxRuntime(), engines=(ORT, OPENVINO))
+    assert chosen(choice) == {"text": "fp32", "action": "fp32"}
+    assert choice.engines == {"text": ORT, "action": OPENVINO}
 
 
 def test_a_graph_that_no_training_row_reads_has_no_times_and_stays_float32():

@@ -57,6 +57,10 @@ class FakeStream:
         row[0] = self.embedder.row_value
         return row, now_s - self.added[-1][1]
 
+    def grown(self, since_s):
+        row, _ = self.embedding(0.0)
+        return row, max(0.0, self.added[-1][1] - since_s)
+
 
 VELOCITY = {
     "decoder": "velocity",

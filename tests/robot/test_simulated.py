@@ -97,6 +97,12 @@ def test_a_delay_carries_out_the_steps_that_are_due_of_what_was_planned_before(f
     assert not np.allclose(late, episode(make_robot(folder)))
 
 
+def test_a_slow_network_never_lets_the_robot_run_out_of_a_plan(folder):
+    robot = make_robot(folder, latency_s=0.2)
+    episode(robot, steps=40)
+    assert dict(robot.states) == {"waiting": 3, "acting": 37}
+
+
 def test_pictures_that_travel_longer_than_the_timeout_move_nothing(folder):
     robot = make_robot(folder, picture_delay_s=0.6, image_timeout_s=0.5, **HELD)
     actions = episode(robot)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from jointspace.train.interruption import interruption
+from jointspace.train.interruption import interruption, termination_interrupts
 
 
 def press_ctrl_c():
@@ -42,3 +42,9 @@ def test_the_handler_is_restored_after_an_error():
     with pytest.raises(ZeroDivisionError), interruption():
         1 / 0  # noqa: B018 -- any error will do
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_interrupts_what_cleans_up_after_itself():
+    with pytest.raises(KeyboardInterrupt), termination_interrupts():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

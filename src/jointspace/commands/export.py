@@ -1,6 +1,6 @@
 """`jointspace export`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ from rich.table import Table
 from jointspace.commands.arguments import Export
 from jointspace.commands.opened_run import OpenedRun, open_run
 from jointspace.errors import InputError, RunFolderError
+from jointspace.evaluation.decision import GrowthThreshold
 from jointspace.export.gate import scores_table, short
 from jointspace.export.write import ExportedBundle, export_bundle
 from jointspace.models.run_folder import load_run
+from jointspace.train.interruption import termination_interrupts
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Exported:
             for scale, found in bundle.thresholds.items()
             for modality, each in found.items()
         ]
+        lines += _growth_lines(bundle.growth)
         worst = max(bundle.parity, key=bundle.parity.__getitem__)
         lines.append(
             f"parity: float32 graphs differ from the model by at most {bundle.parity[worst]:.1e} "
@@ -49,7 +52,7 @@ class Exported:
         return {
             "bundle": str(self.bundle.folder),
             "bytes": self.bundle.num_bytes,
-            "engine": manifest.engine,
+            "engines": dict(manifest.engines),
             "graphs": [
                 {
                     "name": graph.name,
@@ -66,6 +69,7 @@ class Exported:
                 scale: {name: each.to_json() for name, each in found.items()}
                 for scale, found in self.bundle.thresholds.items()
             },
+            "growth": None if self.bundle.growth is None else asdict(self.bundle.growth),
             "parity": dict(self.bundle.parity),
             "notes": list(self.bundle.notes),
         }
@@ -95,19 +99,21 @@ def run(arguments: Export) -> Exported:
             raise InputError(f"--{name} must be at least {least}, got {value}")
     data = arguments.data or _own_data(arguments.run)
     opened = open_run(arguments.run, data=data)
-    bundle = export_bundle(
-        arguments.out,
-        model=opened.run.model,
-        preprocessor=opened.preprocessor,
-        dataset=opened.dataset,
-        store=opened.store,
-        splits=opened.splits,
-        facts=_facts(opened),
-        precision=arguments.precision,
-        static=arguments.static,
-        num_threads=arguments.threads,
-        candidates=arguments.candidates,
-    )
+    with termination_interrupts():
+        bundle = export_bundle(
+            arguments.out,
+            model=opened.run.model,
+            preprocessor=opened.preprocessor,
+            dataset=opened.dataset,
+            store=opened.store,
+            splits=opened.splits,
+            facts=_facts(opened),
+            precision=arguments.precision,
+            static=arguments.static,
+            num_threads=arguments.threads,
+            candidates=arguments.candidates,
+            fusion_trained=opened.run.config.loss.fused_weight > 0,
+        )
     return Exported(bundle)
 
 
@@ -136,18 +142,33 @@ def _facts(opened: OpenedRun) -> dict[str, Any]:
     }
 
 
+def _growth_lines(growth: GrowthThreshold | None) -> list[str]:
+    if growth is None:
+        return []
+    last = growth.stages[-1]
+    rates = ", ".join(
+        f"{short(each.right_accepted)} after {each.until_s:.1f} s" for each in growth.stages
+    )
+    line = (
+        f"{growth.query} since an instruction was given accepts it above {growth.accept:.3f}: of "
+        f"the right ones of {growth.measured_on} episodes {rates}; of the wrong ones "
+        f"{short(last.wrong_accepted)} at any time"
+    )
+    return [line]
+
+
 def _graphs_table(bundle: ExportedBundle) -> Table:
     choice = bundle.choice
-    table = Table(title=f"graphs, milliseconds at batch 1 on {choice.engine}", title_justify="left")
+    table = Table(title="graphs, milliseconds at batch 1", title_justify="left")
     table.add_column("file")
-    for column in ("precision", "KB", "float32 ms", "shipped ms"):
+    for column in ("precision", "engine", "KB", "float32 ms", "shipped ms"):
         table.add_column(column, justify="right")
     for graph in bundle.manifest.graphs:
         size = f"{bundle.manifest.files[graph.file].bytes / 1e3:,.0f}"
-        cells = ["", ""]
+        engine, cells = "", ["", ""]
         if graph.name in choice.chosen:
-            forms = (choice.variants[graph.name][0], choice.chosen[graph.name])
-            found = [form.ms.get(choice.engine) for form in forms]
+            engine = choice.engines[graph.name]
+            found = choice.milliseconds(graph.name)
             cells = ["" if each is None else f"{each:.3f}" for each in found]
-        table.add_row(graph.file, graph.precision, size, *cells)
+        table.add_row(graph.file, graph.precision, engine, size, *cells)
     return table

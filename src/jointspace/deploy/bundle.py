@@ -1,5 +1,6 @@
 """The folder that a robot runs: written whole or not at all, verified byte by byte when read."""
 
+import glob
 import hashlib
 import json
 import os
@@ -16,13 +17,13 @@ from jaxtyping import Float32
 from jointspace import __version__
 from jointspace.batch import Modality, Pair
 from jointspace.data.preprocess import PREPROCESSING_FILE, Preprocessor
-from jointspace.deploy.graph import GRAPH_FOLDER, Graph
+from jointspace.deploy.graph import GRAPH_FOLDER, Graph, runtime_graphs
 from jointspace.deploy.manifest import MANIFEST_FILE, Engine, Manifest, StoredFile
 from jointspace.deploy.self_test import SELF_TEST_FILE, self_test_rows
-from jointspace.deploy.session import choose_engine
+from jointspace.deploy.session import choose_engines
 from jointspace.deploy.towers import Towers
 from jointspace.errors import BundleError, RunFolderError, StorageError
-from jointspace.evaluation.decision import MatchThreshold
+from jointspace.evaluation.decision import GrowthThreshold, MatchThreshold
 from jointspace.storage import force_folder, write_whole
 
 GATES_FILE = "gates.npz"
@@ -53,6 +54,8 @@ class Bundle:
 def staged_bundle(folder: Path) -> Iterator[Path]:
     """Gives a folder to build a bundle in, which takes the place of `folder` once it is complete.
 
+    What an export of the same bundle left behind that was killed is removed first.
+
     Args:
         folder: the bundle to be; replaced if it is one.
 
@@ -68,8 +71,11 @@ def staged_bundle(folder: Path) -> Iterator[Path]:
     place = folder.resolve()
     aside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     earlier = place.with_name(f".{place.name}.{os.getpid()}.old")
+    lock = -1
     try:
         aside.mkdir(parents=True)
+        lock = _lock(aside)
+        _remove_abandoned(place, but=aside)
         yield aside
         if not (aside / MANIFEST_FILE).is_file():
             raise BundleError(f"{folder}: was not finished, write_bundle comes last")
@@ -84,6 +90,8 @@ def staged_bundle(folder: Path) -> Iterator[Path]:
         if earlier.exists() and not place.exists():
             earlier.rename(place)
         shutil.rmtree(earlier, ignore_errors=True)
+        if lock >= 0:
+            os.close(lock)
 
 
 def write_bundle(
@@ -95,12 +103,14 @@ def write_bundle(
     fused_queries: Mapping[Modality, Sequence[Modality]] | None = None,
     gates: Mapping[Pair, Float32[np.ndarray, " dim"]] | None = None,
     thresholds: Mapping[Modality, MatchThreshold] | None = None,
+    growth: Mapping[Modality, GrowthThreshold] | None = None,
     retrieval: Mapping[str, Any] | None = None,
     card: str,
     facts: Mapping[str, Any] | None = None,
     dataset: str = "",
     opset: int = 18,
-    engine: Engine = "onnxruntime",
+    engines: Mapping[str, Engine] | None = None,
+    left_out: Mapping[Modality, str] | None = None,
 ) -> Manifest:
     """Writes all of a bundle but the graphs, which lie in the folder already. The manifest is last.
 
@@ -114,12 +124,14 @@ def write_bundle(
         fused_queries: name of each fused query -> the modalities that it is to retrieve.
         gates: pair -> gate; fused queries of one target share the gate of any of them.
         thresholds: modality -> calibrated threshold against text.
+        growth: modality -> threshold for a stream that grows.
         retrieval: what was measured.
         card: the model card, in Markdown.
         facts: of the run.
         dataset: name of what it was trained on.
         opset: of the graphs.
-        engine: the one to prefer.
+        engines: name of a graph -> the engine to prefer.
+        left_out: name of a fused query that has no graph -> why.
 
     Returns:
         The manifest as written.
@@ -139,7 +151,9 @@ def write_bundle(
         folder,
         graphs=graphs,
         preprocessor=preprocessor,
-        engine=choose_engine("auto", preferred=engine),
+        engine=choose_engines(
+            "auto", graphs=[graph.name for graph in runtime_graphs(graphs)], preferred=engines
+        ),
     )
     _save_arrays(folder / SELF_TEST_FILE, self_test_rows(towers, preprocessor))
     named = {_BETWEEN.join(sorted(pair)): gate for pair, gate in (gates or {}).items()}
@@ -157,11 +171,13 @@ def write_bundle(
         fused_queries={query: tuple(each) for query, each in (fused_queries or {}).items()},
         graphs=tuple(graphs),
         thresholds=dict(thresholds or {}),
+        growth=dict(growth or {}),
         retrieval=dict(retrieval or {}),
         created_from=dict(facts or {}),
         dataset=dataset,
         opset=opset,
-        engine=engine,
+        engines=dict(engines or {}),
+        left_out=dict(left_out or {}),
         files={name: _stored(folder / name) for name in names},
     )
     text = json.dumps(manifest.to_json(), indent=1, allow_nan=False) + "\n"
@@ -233,6 +249,33 @@ def read_bundle(folder: Path) -> Bundle:
         {frozenset(map(Modality, name.split(_BETWEEN))): gate for name, gate in gates.items()},
         {Modality(name): row for name, row in rows.items()},
     )
+
+
+def _lock(folder: Path) -> int:
+    """Marks a folder as in use for as long as the process lives and the descriptor is open."""
+    import fcntl  # noqa: PLC0415 - a robot that only reads bundles may be without
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_abandoned(place: Path, *, but: Path) -> None:
+    """Removes what exports of this bundle left behind that were killed, but nothing in use."""
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*.tmp"):
+        number = left.name.removeprefix(f".{place.name}.").removesuffix(".tmp")
+        if left == but or not number.isdecimal() or not left.is_dir():
+            continue
+        try:
+            descriptor = _lock(left)
+        except OSError:  # another export builds in it
+            continue
+        shutil.rmtree(left, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _stored(path: Path) -> StoredFile:

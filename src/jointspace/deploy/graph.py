@@ -1,6 +1,6 @@
 """What a graph of a bundle takes and returns: the names that writer and reader agree on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from urllib.parse import quote
@@ -97,6 +97,15 @@ class Graph:
                 f"graph: got the keys {', '.join(map(str, stored))}; wanted name, modality, file, "
                 f"precision, inputs and outputs of name, dtype and shape ({error})"
             ) from error
+
+
+def runtime_graphs(graphs: Sequence[Graph]) -> tuple[Graph, ...]:
+    """Returns the graphs that the runtime uses.
+
+    The others, with fixed shapes or for single pictures, are for engines that quantise by their own
+    rules (TensorRT wants signed activations), and stay in float32.
+    """
+    return tuple(g for g in graphs if not g.is_static and g.name != IMAGE_GRAPH)
 
 
 def graph_file(name: str) -> str:

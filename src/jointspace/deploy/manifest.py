@@ -9,9 +9,9 @@ from typing import Any, Literal
 from jointspace.batch import Modality
 from jointspace.deploy.graph import Graph
 from jointspace.errors import BundleError, InputError
-from jointspace.evaluation.decision import MatchThreshold
+from jointspace.evaluation.decision import GrowthStage, GrowthThreshold, MatchThreshold
 
-BUNDLE_VERSION = 1
+BUNDLE_VERSION = 2
 """Format of a bundle, stored in its manifest."""
 
 MANIFEST_FILE = "manifest.json"
@@ -24,10 +24,11 @@ _PLAIN = (
     "model_id",
     "embed_dim",
     "opset",
-    "engine",
+    "engines",
     "dataset",
     "created_from",
     "retrieval",
+    "left_out",
 )
 
 
@@ -56,11 +57,15 @@ class Manifest:
         fused_queries: name of each fused query -> the modalities that it is to retrieve.
         graphs: all graphs, static variants included.
         thresholds: modality -> from which similarity with a text that text applies.
+        growth: modality -> the same for a stream that grows since its instruction was given.
         retrieval: direction, such as `vision->text` -> what was measured, float32 and as shipped.
         created_from: facts of the run.
         dataset: name of what it was trained on.
+        left_out: name of a fused query that the model has and the bundle has not -> why, and the
+            cure.
         opset: of the graphs.
-        engine: what the exporter found fastest; used where it is installed.
+        engines: name of a graph -> what the exporter found fastest, used where it is installed;
+            graphs that are not named run on ONNX Runtime.
         files: path below the bundle -> size and hash; all files but the manifest.
     """
 
@@ -72,11 +77,13 @@ class Manifest:
     files: Mapping[str, StoredFile]
     fused_queries: Mapping[Modality, tuple[Modality, ...]] = field(default_factory=dict)
     thresholds: Mapping[Modality, MatchThreshold] = field(default_factory=dict)
+    growth: Mapping[Modality, GrowthThreshold] = field(default_factory=dict)
     retrieval: Mapping[str, Any] = field(default_factory=dict)
     created_from: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Mapping[Modality, str] = field(default_factory=dict)
     dataset: str = ""
     opset: int = 18
-    engine: Engine = "onnxruntime"
+    engines: Mapping[str, Engine] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -127,6 +134,9 @@ class Manifest:
                     Modality(query): MatchThreshold(**each)
                     for query, each in content["thresholds"].items()
                 },
+                growth={
+                    Modality(query): _growth(each) for query, each in content["growth"].items()
+                },
                 files={path: StoredFile(**each) for path, each in content["files"].items()},
             )
         except (AttributeError, InputError, KeyError, TypeError) as error:
@@ -142,8 +152,14 @@ class Manifest:
             "fused_queries": {query: list(each) for query, each in self.fused_queries.items()},
             "graphs": [graph.to_json() for graph in self.graphs],
             "thresholds": {query: asdict(each) for query, each in self.thresholds.items()},
+            "growth": {query: asdict(each) for query, each in self.growth.items()},
             "files": {path: asdict(each) for path, each in self.files.items()},
         }
+
+
+def _growth(stored: Mapping[str, Any]) -> GrowthThreshold:
+    stages = tuple(GrowthStage(**each) for each in stored["stages"])
+    return GrowthThreshold(**{**stored, "stages": stages})
 
 
 def _digest(content: Mapping[str, Any]) -> str:

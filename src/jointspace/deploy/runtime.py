@@ -21,12 +21,13 @@ from jointspace.deploy.checks import (
     checked_times,
     checked_vectors,
 )
+from jointspace.deploy.graph import runtime_graphs
 from jointspace.deploy.manifest import Manifest
 from jointspace.deploy.self_test import check_self_test
-from jointspace.deploy.session import EngineChoice, choose_engine
+from jointspace.deploy.session import EngineChoice, choose_engines
 from jointspace.deploy.towers import Towers
 from jointspace.errors import InputError, did_you_mean
-from jointspace.evaluation.decision import MatchThreshold
+from jointspace.evaluation.decision import GrowthThreshold, MatchThreshold
 
 
 class BundleEmbedder:
@@ -38,6 +39,7 @@ class BundleEmbedder:
         manifest: what the bundle says of itself; its `digest` is the version for a cache.
         preprocessor: from raw rows to a `Batch`.
         thresholds: modality -> from which similarity with a text that text applies.
+        growth: modality -> the same for a stream that grows since its instruction was given.
 
     Args:
         bundle: verified.
@@ -48,6 +50,7 @@ class BundleEmbedder:
         self.manifest: Manifest = bundle.manifest
         self.preprocessor: Preprocessor = bundle.preprocessor
         self.thresholds: Mapping[Modality, MatchThreshold] = bundle.manifest.thresholds
+        self.growth: Mapping[Modality, GrowthThreshold] = bundle.manifest.growth
         self._gates = bundle.gates
         self._towers = towers
         self._targets = {t for each in bundle.manifest.fused_queries.values() for t in each}
@@ -65,7 +68,7 @@ class BundleEmbedder:
         Args:
             folder: the bundle.
             num_threads: that a call may use.
-            engine: `auto` is the bundle's choice where it is installed.
+            engine: `auto` is the bundle's choice for each graph where it is installed.
             providers: of ONNX Runtime, such as `CUDAExecutionProvider`; None means the processor.
 
         Returns:
@@ -79,14 +82,19 @@ class BundleEmbedder:
         """
         path = Path(folder)
         bundle = read_bundle(path)
-        preferred = "onnxruntime" if providers is not None else bundle.manifest.engine
+        preferred = {} if providers is not None else bundle.manifest.engines
         towers = Towers(
             path,
             graphs=bundle.manifest.graphs,
             preprocessor=bundle.preprocessor,
-            engine=choose_engine(engine, preferred=preferred),
+            engine=choose_engines(
+                engine,
+                graphs=[graph.name for graph in runtime_graphs(bundle.manifest.graphs)],
+                preferred=preferred,
+            ),
             num_threads=num_threads,
             providers=providers,
+            left_out=bundle.manifest.left_out,
         )
         check_self_test(towers, bundle.preprocessor, bundle.self_test, where=path)
         return BundleEmbedder(bundle, towers)

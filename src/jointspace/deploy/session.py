@@ -1,7 +1,8 @@
 """One graph as a callable: ONNX Runtime, or OpenVINO with the same interface."""
 
-from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -9,15 +10,18 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from jointspace.deploy.graph import FRAME_GRAPH, Graph
 from jointspace.deploy.manifest import Engine
 from jointspace.errors import BundleError, InputError, MissingExtraError
 
 EngineChoice = Literal["auto", "onnxruntime", "openvino"]
-"""`auto` takes what the bundle prefers, and what there is where that is not installed."""
+"""`auto` takes for each graph what the bundle prefers, and what there is where that is missing."""
 
 _EXTRAS: dict[Engine, str] = {"onnxruntime": "deploy", "openvino": "openvino"}
+
+_LOG = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -28,7 +32,8 @@ class GraphSession(Protocol):
         """Computes the named outputs.
 
         Args:
-            feeds: an array for each input of the graph, of its type.
+            feeds: an array for each input of the graph, of its type; the graph of single pictures
+                takes them as they are, uint8 "picture px px 3", and each engine lays them out.
             outputs: which outputs.
 
         Returns:
@@ -45,15 +50,21 @@ def installed_engines() -> tuple[Engine, ...]:
     return tuple(engine for engine in _EXTRAS if find_spec(engine) is not None)
 
 
-def choose_engine(choice: EngineChoice, *, preferred: Engine = "onnxruntime") -> Engine:
-    """Decides which engine runs the graphs.
+def choose_engines(
+    choice: EngineChoice, *, graphs: Iterable[str], preferred: Mapping[str, Engine] | None = None
+) -> dict[str, Engine]:
+    """Decides which engine runs each graph.
+
+    Where one that the bundle prefers is not installed, that is said once in the log, and the other
+    engine runs its graphs: every graph runs on either.
 
     Args:
         choice: of the user.
-        preferred: of the bundle, for `auto`.
+        graphs: names of the graphs.
+        preferred: of the bundle, for `auto`: name of a graph -> engine; ONNX Runtime for others.
 
     Returns:
-        An engine that is installed.
+        Name of each graph -> an engine that is installed.
 
     Raises:
         InputError: there is no such engine.
@@ -61,12 +72,33 @@ def choose_engine(choice: EngineChoice, *, preferred: Engine = "onnxruntime") ->
     """
     if choice not in ("auto", *_EXTRAS):
         raise InputError(f"engine is '{choice}'; wanted one of auto, {', '.join(_EXTRAS)}")
-    wanted: list[Engine] = [preferred, *_EXTRAS] if choice == "auto" else [choice]
     installed = installed_engines()
-    for engine in wanted:
-        if engine in installed:
-            return engine
-    raise MissingExtraError(wanted[-1], _EXTRAS[wanted[-1]])
+    names = tuple(graphs)
+    if choice != "auto":
+        if choice not in installed:
+            raise MissingExtraError(choice, _EXTRAS[choice])
+        return dict.fromkeys(names, choice)
+    if not installed:
+        raise MissingExtraError("onnxruntime", _EXTRAS["onnxruntime"])
+    chosen: dict[str, Engine] = {}
+    missing: Counter[Engine] = Counter()
+    for name in names:
+        engine = (preferred or {}).get(name, "onnxruntime")
+        if engine not in installed:
+            missing[engine] += 1
+            engine = installed[0]
+        chosen[name] = engine
+    for engine, count in missing.items():
+        _LOG.warning(
+            "%s is not installed, on which %d of %d graphs of this bundle were measured to be "
+            "faster: %s runs them; pip install 'jointspace[%s]' for the other",
+            engine,
+            count,
+            len(names),
+            installed[0],
+            _EXTRAS[engine],
+        )
+    return chosen
 
 
 def open_session(
@@ -134,14 +166,18 @@ class _OnnxSession:
         options.enable_mem_pattern = graph.name == FRAME_GRAPH
         options.log_severity_level = 3  # errors alone
         self._name = graph.name
+        self._is_frame = graph.name == FRAME_GRAPH
         try:
             self._session = ort.InferenceSession(str(path), options, providers=chosen)
         except Exception as error:
             raise _not_loaded(path, "ONNX Runtime", error) from error
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        given = dict(feeds)
+        if self._is_frame:
+            given = {name: as_images(pictures) for name, pictures in feeds.items()}
         try:
-            arrays = self._session.run(list(outputs), dict(feeds))
+            arrays = self._session.run(list(outputs), given)
         except Exception as error:
             raise _refused(self._name, feeds, error) from error
         return dict(zip(outputs, arrays, strict=True))
@@ -163,7 +199,7 @@ class _OpenVinoSession:
 
     A request computes for one caller at a time; as many are kept as there ever were callers at
     once. Pictures are read one by one, with all shapes fixed: with a free axis, OpenVINO decides at
-    every call what it could decide once.
+    every call what it could decide once. It reads them where they lie, and converts them itself.
     """
 
     def __init__(self, path: Path, graph: Graph, *, num_threads: int) -> None:
@@ -187,6 +223,7 @@ class _OpenVinoSession:
             model = core.read_model(str(path))
             if self._is_frame:
                 model.reshape({each.name: [1, *each.shape[1:]] for each in graph.inputs})
+                model = _reading_pictures(openvino, model)
             self._compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:
             raise _not_loaded(path, "OpenVINO", error) from error
@@ -212,10 +249,27 @@ class _OpenVinoSession:
             self._idle.append(request)
 
 
+def as_images(
+    pictures: UInt8[np.ndarray, "picture px px 3"],
+) -> Float32[np.ndarray, "picture 3 px px"]:
+    """Lays pictures out as the graphs read them."""
+    # In this order a third of the time: one byte is moved, not four.
+    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)).astype(np.float32)
+
+
+def _reading_pictures(openvino: Any, model: Any) -> Any:
+    """Lets a graph of OpenVINO take pictures as they come, which saves a copy and a pass."""
+    steps = openvino.preprocess.PrePostProcessor(model)
+    steps.input().tensor().set_element_type(openvino.Type.u8)
+    steps.input().tensor().set_layout(openvino.Layout("NHWC"))
+    steps.input().model().set_layout(openvino.Layout("NCHW"))
+    return steps.build()
+
+
 def _inferred(
     request: Any, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    request.infer(dict(feeds))
+    request.infer(dict(feeds), share_inputs=True)
     # The next call writes where these lie.
     return {name: request.get_tensor(name).data.copy() for name in outputs}
 

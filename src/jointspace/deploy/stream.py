@@ -2,10 +2,11 @@
 
 import math
 import threading
+from bisect import bisect_left
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped, UInt8
 
 from jointspace.batch import VISION
 from jointspace.data.preprocess import Preprocessor
@@ -15,6 +16,9 @@ from jointspace.errors import InputError, did_you_mean
 
 _PER_STEP = 4
 """Pictures of a camera that are kept for each step of the training data, at most."""
+
+_MOST_PICTURES = 4096
+"""Pictures of a camera that are kept, at most."""
 
 _ROUNDING_S = 1e-6
 """Clocks and rates round: so much is equal."""
@@ -57,6 +61,18 @@ class View(NamedTuple):
     newest_age_s: float
 
 
+class Grown(NamedTuple):
+    """What a stream has shown since some time.
+
+    Attributes:
+        row: unit row of it.
+        span_s: from its first picture to its newest.
+    """
+
+    row: Float32[np.ndarray, " dim"]
+    span_s: float
+
+
 class VisionStream:
     """Embeds the last `window_s` of one or several cameras, with the pictures that training takes.
 
@@ -69,22 +85,27 @@ class VisionStream:
 
     May be fed and asked by several threads at once. Memory is bounded, whatever the rate of the
     cameras: of what is older than the newest picture, one is kept for each quarter of a training
-    step.
+    step, and at most 4,096 of a camera.
 
     Args:
         embedder: encodes and embeds.
         max_ahead_s: how far the stamp of a picture may lie in the future, since clocks differ.
+        longest_s: what `grown` looks back on at most; 0 keeps the pictures of a window alone.
 
     Raises:
-        InputError: the model sees no pictures, or `max_ahead_s` is negative or not finite.
+        InputError: the model sees no pictures, or a time is negative or not finite.
     """
 
-    def __init__(self, embedder: FrameEncoder, *, max_ahead_s: float = 0.01) -> None:
+    def __init__(
+        self, embedder: FrameEncoder, *, max_ahead_s: float = 0.01, longest_s: float = 0.0
+    ) -> None:
         made = embedder.preprocessor
         if not made.cameras:
             raise InputError(f"bundle: no modality '{VISION}'; a stream needs a model with cameras")
         if not 0 <= max_ahead_s < math.inf:
             raise InputError(f"max_ahead_s is {max_ahead_s}; wanted 0 or more seconds")
+        if not 0 <= longest_s < math.inf:
+            raise InputError(f"longest_s is {longest_s}; wanted 0 or more seconds")
         self.cameras = made.cameras
         self.max_ahead_s = max_ahead_s
         self._embedder = embedder
@@ -94,6 +115,11 @@ class VisionStream:
         self._num_steps = (
             1 if made.window_frames == 1 else window_steps(made.window_s, fps=made.fps)
         )
+        self._episode_pictures = made.episode_frames
+        self.longest_s = longest_s
+        # One step more than is shown: what the oldest step may be shown by.
+        self._kept_s = max(self._num_steps, longest_s * made.fps + 1) / made.fps
+        self._closest_s = max(1 / (_PER_STEP * made.fps), self._kept_s / _MOST_PICTURES)
         self._lock = threading.Lock()
         self._times: dict[str, list[float]] = {camera: [] for camera in made.cameras}
         self._vectors: dict[str, list[Float32[np.ndarray, " width"]]] = {
@@ -166,12 +192,36 @@ class VisionStream:
                     f"stream: no picture within the last {window_s:g} s of any of the cameras "
                     f"{', '.join(self.cameras)}; wait for one, or look at the cameras"
                 )
-            chosen_s = self._chosen(newest_s)
-            vectors, valid = self._shown(newest_s - (chosen_s[-1] - chosen_s))
-        row = self._embedder.embed_frames(
-            vectors[None], valid[None], chosen_s[None].astype(np.float32)
-        )
-        return View(row[0], max(0.0, now_s - newest_s))
+            # A camera that fell silent keeps pictures from before the window: they start nothing.
+            span_s = (self._num_steps - 1) / self._fps
+            shown = self._shown(newest_s, span_s=span_s, num_pictures=self._num_pictures)
+        return View(self._embedded(shown), max(0.0, now_s - newest_s))
+
+    def grown(self, since_s: float) -> Grown:
+        """Embeds what came since some time as the row of an episode that is that far.
+
+        It has as many pictures as the row of a whole episode, spread evenly, however long it is;
+        of more than `longest_s` it is the last part.
+
+        Args:
+            since_s: when the robot was told, by the clock of the stamps. Where no picture is as
+                new, the newest one is all there is.
+
+        Returns:
+            The row, and how long what it shows is.
+
+        Raises:
+            InputError: there is no picture, or `since_s` is not finite.
+        """
+        if not math.isfinite(since_s):
+            raise InputError(f"stream: since_s is {since_s}; wanted a time in seconds")
+        with self._lock:
+            newest_s = max((each[-1] for each in self._times.values() if each), default=None)
+            if newest_s is None:
+                raise InputError("stream: no picture has come yet; wait for one")
+            span_s = min(self.longest_s, max(0.0, newest_s - since_s))
+            shown = self._shown(newest_s, span_s=span_s, num_pictures=self._episode_pictures)
+        return Grown(self._embedded(shown), float(shown.time_s[-1]))
 
     def clear(self) -> None:
         """Forgets every picture, as after a jump of the clock or the start of another episode."""
@@ -203,29 +253,23 @@ class VisionStream:
 
     def _keep(self, camera: str, vector: Float32[np.ndarray, " width"], time_s: float) -> None:
         times, vectors = self._times[camera], self._vectors[camera]
-        closest_s = 1 / (_PER_STEP * self._fps) - _ROUNDING_S
-        if len(times) > 1 and times[-1] - times[-2] < closest_s:
+        if len(times) > 1 and times[-1] - times[-2] < self._closest_s - _ROUNDING_S:
             times[-1], vectors[-1] = time_s, vector
         else:
             times.append(time_s)
             vectors.append(vector)
-        # One step more than a window: what the oldest step may be shown by.
-        oldest_s = time_s - self._num_steps / self._fps - _ROUNDING_S
-        first = next(place for place, each in enumerate(times) if each >= oldest_s)
+        first = bisect_left(times, time_s - self._kept_s - _ROUNDING_S)
         del times[:first], vectors[:first]
 
-    def _chosen(self, newest_s: float) -> Float64[np.ndarray, " picture"]:
-        """Seconds since the start of the row of the steps that are shown."""
-        window_s = (self._num_steps - 1) / self._fps
-        # A camera that fell silent keeps pictures from before the window: they start nothing.
-        first_s = newest_s - window_s - _ROUNDING_S
-        start_s = min(t for each in self._times.values() for t in each if t >= first_s)
-        num_steps = min(self._num_steps, round((newest_s - start_s) * self._fps) + 1)
-        chosen: Int64[np.ndarray, " picture"] = clip_positions(num_steps, self._num_pictures)
-        return chosen / self._fps
-
-    def _shown(self, wanted_s: Float64[np.ndarray, " picture"]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors "picture camera width" of what shows each time, and whether there is any."""
+    def _shown(self, newest_s: float, *, span_s: float, num_pictures: int) -> "_Shown":
+        """What shows the steps of a row that ends with the newest picture."""
+        first_s = newest_s - span_s - _ROUNDING_S
+        firsts = ((each, bisect_left(each, first_s)) for each in self._times.values())
+        start_s = min(each[place] for each, place in firsts if place < len(each))
+        num_steps = round(min(newest_s - start_s, span_s) * self._fps) + 1
+        chosen: Int64[np.ndarray, " picture"] = clip_positions(num_steps, num_pictures)
+        time_s: Float64[np.ndarray, " picture"] = chosen / self._fps
+        wanted_s = newest_s - (time_s[-1] - time_s)
         valid = np.zeros((len(wanted_s), len(self.cameras)), dtype=np.bool_)
         width = next(len(each[0]) for each in self._vectors.values() if each)
         vectors = np.zeros((*valid.shape, width), np.float32)
@@ -238,4 +282,17 @@ class VisionStream:
             valid[:, number] = distance.min(axis=1) <= 1 / self._fps + _ROUNDING_S
             for picture in np.flatnonzero(valid[:, number]).tolist():
                 vectors[picture, number] = self._vectors[camera][int(nearest[picture])]
-        return vectors, valid
+        return _Shown(vectors, valid, time_s)
+
+    def _embedded(self, shown: "_Shown") -> Float32[np.ndarray, " dim"]:
+        return self._embedder.embed_frames(
+            shown.vectors[None], shown.valid[None], shown.time_s[None].astype(np.float32)
+        )[0]
+
+
+class _Shown(NamedTuple):
+    """Vectors "picture camera width" of what shows each time, and whether there is any."""
+
+    vectors: Float32[np.ndarray, "picture camera width"]
+    valid: Bool[np.ndarray, "picture camera"]
+    time_s: Float64[np.ndarray, " picture"]

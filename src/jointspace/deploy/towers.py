@@ -25,11 +25,11 @@ from jointspace.deploy.checks import (
 from jointspace.deploy.graph import (
     FRAME_GRAPH,
     FUSED_OUTPUT,
-    IMAGE_GRAPH,
     Graph,
     TensorSpec,
     fusion_graph,
     output_name,
+    runtime_graphs,
 )
 from jointspace.deploy.manifest import Engine
 from jointspace.deploy.session import GraphSession, missing_inputs, open_session, used_feeds
@@ -47,11 +47,12 @@ class Towers:
         graphs: of its manifest; static variants and the graph of single pictures are for other
             engines, and not loaded.
         preprocessor: of the bundle.
-        engine: what runs them.
+        engine: what runs them: one for all, or name of a graph -> engine, ONNX Runtime for others.
         num_threads: that a call may use.
         providers: of ONNX Runtime; None means the processor.
         open_graph: opens each graph in a way of its own, as an exporter does that watches what
             graphs are given; None opens them with the engine.
+        left_out: name of a fused query that has no graph -> why, for whoever asks for it.
 
     Raises:
         BundleError: a graph cannot be loaded, is not there, or takes what no other one returns.
@@ -65,20 +66,27 @@ class Towers:
         *,
         graphs: Sequence[Graph],
         preprocessor: Preprocessor,
-        engine: Engine,
+        engine: Engine | Mapping[str, Engine],
         num_threads: int = 1,
         providers: Sequence[str] | None = None,
         open_graph: Callable[[Path, Graph], GraphSession] | None = None,
+        left_out: Mapping[Modality, str] | None = None,
     ) -> None:
         self._preprocessor = preprocessor
-        self._graphs = {g.name: g for g in graphs if not g.is_static and g.name != IMAGE_GRAPH}
+        self._left_out = left_out or {}
+        self._graphs = {graph.name: graph for graph in runtime_graphs(graphs)}
         self.modalities = tuple(dict.fromkeys(g.modality for g in self._graphs.values()))
         self._check_wiring(folder)
         self.embed_dim = self._width(output_name(self.modalities[0]))
         self.frame_width = self._width("frame_vectors") if VISION in self.modalities else 0
+        engines = dict.fromkeys(self._graphs, engine) if isinstance(engine, str) else engine
         self._sessions: Mapping[str, GraphSession] = {
             name: open_session(
-                folder, graph, engine=engine, num_threads=num_threads, providers=providers
+                folder,
+                graph,
+                engine=engines.get(name, "onnxruntime"),
+                num_threads=num_threads,
+                providers=providers,
             )
             if open_graph is None
             else open_graph(folder, graph)
@@ -163,8 +171,8 @@ class Towers:
         vectors = np.empty((len(pictures), self.frame_width), np.float32)
         for start in range(0, len(pictures), _MOST_PICTURES):
             some = pictures[start : start + _MOST_PICTURES]
-            feeds = used_feeds(self._graphs[FRAME_GRAPH], {"images": some.transpose(0, 3, 1, 2)})
-            made = self._sessions[FRAME_GRAPH].run(feeds, ["frame_vectors"])
+            images = {"images": np.ascontiguousarray(some)}
+            made = self._sessions[FRAME_GRAPH].run(images, ["frame_vectors"])
             vectors[start : start + len(some)] = made["frame_vectors"]
         if not np.isfinite(vectors).all():
             raise BundleError(_broken(FRAME_GRAPH, "a vector that is not finite"))
@@ -176,6 +184,8 @@ class Towers:
         Raises:
             InputError: it has no such modality or fused query.
         """
+        if modality in self._left_out:
+            raise InputError(f"bundle: has no '{modality}', because {self._left_out[modality]}")
         if modality not in self.modalities:
             raise InputError(
                 f"bundle: no modality '{modality}'.{did_you_mean(modality, self.modalities)}"

@@ -88,33 +88,37 @@ class GateBench:
         self._samples = samples
         self._model = model
         self._num_threads = num_threads
-        self.reference = self.embed(samples, {}, engine=REFERENCE_ENGINE, progress=progress)
+        self.reference = self.embed(samples, {}, progress=progress)
         self.scores = gate("fp32", self.reference, self.reference).reference
         self._latest: tuple[tuple[str, ...], dict[str, Embeddings]] = (), self.reference
 
-    def gate(self, name: str, changed: Mapping[str, Graph], *, engine: Engine) -> Gate:
+    def gate(
+        self, name: str, changed: Mapping[str, Graph], *, engines: Mapping[str, Engine]
+    ) -> Gate:
         """Puts a variant beside float32.
 
         Args:
             name: of the variant, for a refusal.
             changed: name of a graph -> what takes its place.
-            engine: that runs the graphs of every modality that a changed graph is part of.
+            engines: name of a graph -> what runs it, changed or not; the reference's for others.
 
         Returns:
             The comparison; a variant that cannot run, or gives no unit rows, is refused.
         """
         try:
-            rows = self.rows(changed, engine=engine)
+            rows = self.rows(changed, engines=engines)
         except (BundleError, InputError) as error:
             return Gate(name, self.scores, {}, failure=str(error))
         return gate(name, self.reference, rows)
 
-    def rows(self, changed: Mapping[str, Graph], *, engine: Engine) -> dict[str, Embeddings]:
+    def rows(
+        self, changed: Mapping[str, Graph], *, engines: Mapping[str, Engine]
+    ) -> dict[str, Embeddings]:
         """Embeds the test rows with some graphs changed; what they do not touch is the reference.
 
         Args:
             changed: name of a graph -> what takes its place.
-            engine: that runs the graphs of every modality that a changed graph is part of.
+            engines: name of a graph -> what runs it, changed or not; the reference's for others.
 
         Returns:
             Name of the scale of rows -> unit rows.
@@ -125,12 +129,16 @@ class GateBench:
         """
         names = [
             name
-            for name, graph in changed.items()
-            if engine != REFERENCE_ENGINE or graph != self._graphs[name]
+            for name, graph in self._graphs.items()
+            if changed.get(name, graph) != graph
+            or engines.get(name, REFERENCE_ENGINE) != REFERENCE_ENGINE
         ]
         if not names:
             return dict(self.reference)
-        key = (engine, *sorted(changed[name].file for name in names))
+        key = tuple(
+            f"{engines.get(name, REFERENCE_ENGINE)} {changed.get(name, self._graphs[name]).file}"
+            for name in names
+        )
         if key == self._latest[0]:
             return self._latest[1]
         touched = [
@@ -138,7 +146,7 @@ class GateBench:
             for modality in next(iter(self.reference.values())).modalities
             if any(_reads(modality, self._graphs[name]) for name in names)
         ]
-        found = self.embed(self._samples, changed, engine=engine, modalities=touched)
+        found = self.embed(self._samples, changed, engines=engines, modalities=touched)
         rows = {
             scale: replace(rows, vectors={**rows.vectors, **found[scale].vectors})
             for scale, rows in self.reference.items()
@@ -151,7 +159,7 @@ class GateBench:
         samples: Mapping[str, SampleSet],
         changed: Mapping[str, Graph],
         *,
-        engine: Engine,
+        engines: Mapping[str, Engine] | None = None,
         modalities: Iterable[Modality] | None = None,
         progress: Progress | None = None,
     ) -> dict[str, Embeddings]:
@@ -160,7 +168,7 @@ class GateBench:
         Args:
             samples: any name -> rows.
             changed: name of a graph -> what takes its place.
-            engine: that runs them.
+            engines: name of a graph -> what runs it; the reference's for others.
             modalities: which to embed; None means all.
             progress: called with rows done and rows in all.
 
@@ -171,19 +179,30 @@ class GateBench:
             BundleError: a graph cannot run, or gives no unit rows.
             InputError: as `embed_samples`.
         """
-        towers = Towers(
-            self._folder,
-            graphs=[changed.get(name, graph) for name, graph in self._graphs.items()],
-            preprocessor=self._preprocessor,
-            engine=engine,
-            num_threads=self._num_threads,
-        )
-        embedder = GraphEmbedder(towers, self._model)
+        embedder = GraphEmbedder(self.towers(changed, engines=engines or {}), self._model)
         chosen = None if modalities is None else tuple(modalities)
         return {
             name: embed_samples(embedder, rows, modalities=chosen, progress=progress)
             for name, rows in samples.items()
         }
+
+    def towers(self, changed: Mapping[str, Graph], *, engines: Mapping[str, Engine]) -> Towers:
+        """Opens the graphs, some of them changed.
+
+        Args:
+            changed: name of a graph -> what takes its place.
+            engines: name of a graph -> what runs it; the reference's for others.
+
+        Raises:
+            BundleError: a graph cannot be loaded.
+        """
+        return Towers(
+            self._folder,
+            graphs=[changed.get(name, graph) for name, graph in self._graphs.items()],
+            preprocessor=self._preprocessor,
+            engine={**dict.fromkeys(self._graphs, REFERENCE_ENGINE), **engines},
+            num_threads=self._num_threads,
+        )
 
 
 def _reads(modality: Modality, graph: Graph) -> bool:

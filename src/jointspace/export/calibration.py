@@ -11,7 +11,7 @@ from jointspace.data.frames import FrameStore
 from jointspace.data.preprocess import Preprocessor
 from jointspace.data.schema import RobotDataset
 from jointspace.deploy.graph import FRAME_GRAPH, Graph
-from jointspace.deploy.session import GraphSession, open_session
+from jointspace.deploy.session import GraphSession, as_images, open_session
 from jointspace.deploy.towers import Towers
 from jointspace.evaluation.scales import EPISODES, WINDOWS
 from jointspace.evaluation.split_samples import split_samples
@@ -90,14 +90,16 @@ def record_feeds(
 
 
 def at_batch_1(name: str, feeds: Sequence[Feeds]) -> Feeds:
-    """Returns inputs of one row, or of one picture, as a robot gives them to a graph.
+    """Returns inputs of one row, or of one picture, as a robot gives them to an engine.
 
     Args:
         name: of the graph.
         feeds: what `record_feeds` wrote down for it.
     """
     first = feeds[0]
-    return {"images": first["images"][:1]} if name == FRAME_GRAPH else first
+    if name != FRAME_GRAPH:
+        return first
+    return {"images": first["images"][:1].transpose(0, 2, 3, 1).astype(np.uint8)}
 
 
 class _Recorder:
@@ -119,7 +121,8 @@ class _Recorder:
             return
         if graph.name == FRAME_GRAPH:
             # Pictures of one row look alike, and take much memory.
-            feeds = {"images": feeds["images"][:: math.ceil(len(feeds["images"]) / _PICTURES)]}
+            pictures = feeds["images"]
+            feeds = {"images": as_images(pictures[:: math.ceil(len(pictures) / _PICTURES)])}
         self.feeds[graph.name].append({name: np.array(each) for name, each in feeds.items()})
 
 

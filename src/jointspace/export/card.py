@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from jointspace import __version__
 from jointspace.batch import Modality
 from jointspace.data.preprocess import Preprocessor
+from jointspace.evaluation.decision import GrowthThreshold
 from jointspace.export.choose import Choice
 from jointspace.export.gate import TOLERANCE, short
 from jointspace.export.thresholds import StatedThreshold
@@ -29,6 +30,7 @@ def bundle_card(
     choice: Choice,
     thresholds: Mapping[str, Mapping[Modality, StatedThreshold]],
     *,
+    growth: GrowthThreshold | None,
     dataset: str,
 ) -> str:
     """Writes the card; only what was measured is stated as a number.
@@ -39,6 +41,7 @@ def bundle_card(
         choice: what ships.
         thresholds: name of the scale of rows -> modality -> from which similarity an instruction
             applies.
+        growth: the same for pictures that come since an instruction was given.
         dataset: name of what it was trained on.
 
     Returns:
@@ -50,8 +53,9 @@ def bundle_card(
         f"{preprocessor.window_s:g} s"
     )
     engine = (
-        f"- recommended engine: {choice.engine}, as measured on the machine of the export "
-        f"({platform.machine()}); any other works"
+        f"- recommended engines: {', '.join(sorted(set(choice.engines.values())))}, of each graph "
+        f"the one that was faster on the machine of the export ({platform.machine()}); either runs "
+        "all of them"
     )
     parts = [
         f"# {name}",
@@ -65,6 +69,7 @@ def bundle_card(
         *_retrieval(choice),
         "## Match thresholds",
         *_thresholds(thresholds),
+        *_growth(growth),
         "## Not measured",
         _NOT_MEASURED,
         f"Written by jointspace {__version__}.",
@@ -73,14 +78,16 @@ def bundle_card(
 
 
 def _graphs(choice: Choice) -> Iterator[str]:
-    yield "Milliseconds of one call at batch 1, in turns with the other forms, the median."
+    yield (
+        "Milliseconds of one call at batch 1, in turns with the other forms, the median: in "
+        "float32 on ONNX Runtime, and as shipped on the engine of the graph."
+    )
     rows = []
-    for name, forms in choice.variants.items():
-        shipped = choice.chosen[name]
-        before, after = (_ms(form.ms.get(choice.engine)) for form in (forms[0], shipped))
+    for name, shipped in choice.chosen.items():
+        before, after = map(_ms, choice.milliseconds(name))
         size = f"{shipped.num_bytes / 1e3:,.0f}"
-        rows.append((name, shipped.graph.precision, size, before, after))
-    yield _table(("graph", "precision", "KB", "fp32 ms", "shipped ms"), rows)
+        rows.append((name, shipped.graph.precision, choice.engines[name], size, before, after))
+    yield _table(("graph", "precision", "engine", "KB", "fp32 ms", "shipped ms"), rows)
 
 
 def _retrieval(choice: Choice) -> Iterator[str]:
@@ -105,7 +112,7 @@ def _thresholds(thresholds: Mapping[str, Mapping[Modality, StatedThreshold]]) ->
     yield (
         "An instruction is accepted above the first similarity, rejected below the second, and "
         "neither in between. Rates of wrong pairs accepted and right pairs rejected, on episodes "
-        "that were not trained on. The bundle decides by those of windows."
+        "that were not trained on. The bundle judges single rows by those of windows."
     )
     rows = [
         (
@@ -126,6 +133,30 @@ def _thresholds(thresholds: Mapping[str, Mapping[Modality, StatedThreshold]]) ->
         return
     header = ("what", "rows", "accept above", "reject below", "wrong accepted", "right rejected")
     yield _table((*header, "right accepted", "calibrated on, measured on"), rows)
+
+
+def _growth(growth: GrowthThreshold | None) -> Iterator[str]:
+    if growth is None:
+        return
+    yield (
+        f"While a robot moves, all that it saw since it was told is compared, up to the last "
+        f"{growth.longest_s:.1f} s. An instruction is accepted above {growth.accept:.3f} at any "
+        "time, and kept until it falls below the similarity of its time. Accepted: at any time "
+        f"until then. Calibrated on {growth.calibrated_on}, measured on {growth.measured_on}."
+    )
+    rows = [
+        (
+            f"{stage.until_s:.1f}",
+            short(stage.right_accepted),
+            short(stage.wrong_accepted),
+            f"{stage.reject:.3f}",
+            short(stage.wrong_rejected),
+            short(stage.right_rejected),
+        )
+        for stage in growth.stages
+    ]
+    header = ("until s", "right accepted", "wrong accepted", "reject below", "wrong rejected")
+    yield _table((*header, "right rejected"), rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

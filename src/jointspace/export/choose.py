@@ -1,4 +1,4 @@
-"""Which form of each graph ships: the fastest here that passes the gate."""
+"""Which form of each graph ships, and which engine is to run it: the fastest that passes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ Precision = Literal["auto", "fp32", "int8"]
 TOGETHER = "all graphs together"
 
 _WORTH_IT = 0.95
-"""A form must take at most this share of the time of float32 to be chosen in its place: below that
-the difference is within what two measurements of one form differ by."""
+"""What is chosen in the place of something simpler takes at most this share of its time: an int8
+form of float32's, a second engine of what ONNX Runtime alone takes. Below that the difference is
+within what two measurements of one form differ by."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,15 @@ class Choice:
     Attributes:
         variants: name of a graph -> its forms, float32 first.
         chosen: name of a graph -> the form that ships.
-        engine: the fastest here for all of them.
-        gates: every comparison that was made, in order; the last one is of what ships.
+        engines: name of a graph -> the engine that runs this form fastest here.
+        gates: every comparison that was made, each once, in order.
         reference: what float32 scores.
         rows: name of the scale -> test rows as they ship.
     """
 
     variants: Mapping[str, Sequence[Variant]]
     chosen: Mapping[str, Variant]
-    engine: Engine
+    engines: Mapping[str, Engine]
     gates: tuple[Gate, ...]
     reference: Scores
     rows: Mapping[str, Embeddings]
@@ -52,25 +53,48 @@ class Choice:
         """What the gate did not let pass."""
         return tuple(line for each in self.gates for line in each.refusals)
 
+    def milliseconds(self, name: str) -> tuple[float | None, float | None]:
+        """Returns what a graph takes in float32 on ONNX Runtime, and as it ships on its engine."""
+        plain, shipped = self.variants[name][0], self.chosen[name]
+        return plain.ms.get(REFERENCE_ENGINE), shipped.ms.get(self.engines[name])
+
     def speed_json(self) -> dict[str, Any]:
-        """Returns for each graph the engine that is fastest here and what every form takes."""
-        told: dict[str, Any] = {}
-        for name, forms in self.variants.items():
-            chosen = self.chosen[name]
-            told[name] = {
-                "engine": min(chosen.ms, key=chosen.ms.__getitem__, default=self.engine),
+        """Returns for each graph the engine that is to run it and what every form takes."""
+        return {
+            name: {
+                "engine": self.engines[name],
                 "forms": [
                     {
                         "precision": form.graph.precision,
                         "scheme": form.scheme,
                         "bytes": form.num_bytes,
                         "ms": dict(form.ms),
-                        "shipped": form == chosen,
+                        "shipped": form == self.chosen[name],
                     }
                     for form in forms
                 ],
             }
-        return told
+            for name, forms in self.variants.items()
+        }
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A form of a graph on an engine."""
+
+    form: Variant
+    engine: Engine
+
+    @property
+    def ms(self) -> float:
+        return self.form.ms.get(self.engine, 0.0)
+
+    @property
+    def is_plain(self) -> bool:
+        return self.form.scheme is None and self.engine == REFERENCE_ENGINE
+
+
+_Plan = dict[str, _Option]
 
 
 def choose(
@@ -80,11 +104,15 @@ def choose(
     precision: Precision = "auto",
     engines: Sequence[Engine] = (REFERENCE_ENGINE,),
 ) -> Choice:
-    """Chooses engine and forms.
+    """Chooses a form and an engine for each graph.
 
-    Each form passes the gate alone, then all of them together: on the engine that is recommended,
-    and on ONNX Runtime, which runs the bundle wherever the other is not installed. Where together
-    they lose too much, the one that loses most alone goes back to float32, and so on.
+    Each form passes the gate alone on its engine, then all of them together: on the engines that
+    are recommended, and on ONNX Runtime, which runs the bundle wherever the other is not installed.
+    Where together they lose too much, the one that loses most alone goes back to float32 on ONNX
+    Runtime, and so on.
+
+    A second engine costs memory and time to load, so that it is recommended only where all graphs
+    together gain; fused queries, which are asked rarely, do not count in that.
 
     Args:
         variants: name of a graph -> its forms, float32 first.
@@ -99,29 +127,27 @@ def choose(
         GateError: `int8` is forced, and the gate refuses it.
     """
     chooser = _Chooser(variants, bench, precision)
-    options: list[tuple[float, Engine, dict[str, Variant]]] = []
-    for engine in sorted(engines, key=chooser.least_ms):
-        if options and chooser.least_ms(engine) >= min(each[0] for each in options):
-            break
-        chosen = chooser.chosen(engine)
-        if chosen:
-            options.append((_total_ms(chosen, engine), engine, chosen))
-    _, engine, chosen = min(options, key=lambda each: each[0])
-    if engine != REFERENCE_ENGINE:
-        chosen = chooser.together(chosen, REFERENCE_ENGINE)
-    graphs = {name: each.graph for name, each in chosen.items()}
+    plan: _Plan = {}
+    if len(engines) > 1:
+        plan = chooser.everywhere(chooser.plan(engines))
+    alone = chooser.plan((REFERENCE_ENGINE,))
+    if not plan or _total_ms(plan) > _WORTH_IT * _total_ms(alone):
+        plan = alone
     return Choice(
         variants=variants,
-        chosen=chosen,
-        engine=engine,
+        chosen={name: each.form for name, each in plan.items()},
+        engines={name: each.engine for name, each in plan.items()},
         gates=tuple(chooser.gates),
         reference=bench.scores,
-        rows=bench.rows(graphs, engine=engine),
+        rows=bench.rows(
+            {name: each.form.graph for name, each in plan.items()},
+            engines={name: each.engine for name, each in plan.items()},
+        ),
     )
 
 
 class _Chooser:
-    """Gates forms, each once per engine."""
+    """Gates forms on engines, each once."""
 
     def __init__(
         self, variants: Mapping[str, Sequence[Variant]], bench: GateBench, precision: Precision
@@ -130,65 +156,78 @@ class _Chooser:
         self._variants = variants
         self._bench = bench
         self._precision = precision
-        self._alone: dict[str, Gate] = {}
+        self._known: dict[tuple[str, tuple[tuple[str, Engine], ...]], Gate] = {}
 
-    def least_ms(self, engine: Engine) -> float:
-        """What all graphs would take if every form passed."""
-        return sum(
-            min(form.ms.get(engine, 0.0) for form in self._candidates(name, engine))
-            for name in self._variants
-            if not name.startswith(FUSION)
-        )
+    def plan(self, engines: Sequence[Engine]) -> _Plan:
+        """Returns the fastest that passes, alone and together."""
+        return self.together({name: self._fastest(name, engines) for name in self._variants})
 
-    def chosen(self, engine: Engine) -> dict[str, Variant]:
-        """Returns the fastest forms that pass, alone and together; none where float32 fails."""
-        plain = {name: forms[0] for name, forms in self._variants.items()}
-        if engine != REFERENCE_ENGINE and not self._gate(FP32, plain, engine).passed:
-            return {}
-        found = {name: self._fastest(name, engine) for name in self._variants}
-        return self.together(found, engine)
-
-    def together(self, chosen: Mapping[str, Variant], engine: Engine) -> dict[str, Variant]:
-        """Takes forms back to float32 until all together pass."""
-        kept = dict(chosen)
+    def together(self, plan: _Plan) -> _Plan:
+        """Takes graphs back to float32 on ONNX Runtime until all together pass."""
+        kept = dict(plan)
         while True:
-            quantised = [name for name, each in kept.items() if each.scheme is not None]
-            result = self._gate(TOGETHER, kept, engine)
-            if result.passed or not quantised:
+            changed = [name for name, each in kept.items() if not each.is_plain]
+            result = self._gate(TOGETHER, kept)
+            if result.passed or not changed:
                 return kept
             self._refuse_forced([result])
-            worst = max(quantised, key=lambda name: self._alone[name].largest_loss)
-            kept[worst] = self._variants[worst][0]
+            worst = max(changed, key=lambda name: self._loss_alone(name, kept[name]))
+            kept[worst] = self._plain(worst)
 
-    def _fastest(self, name: str, engine: Engine) -> Variant:
+    def everywhere(self, plan: _Plan) -> _Plan:
+        """Takes back what does not pass where ONNX Runtime alone is installed."""
+        while True:
+            fallback = {name: _Option(each.form, REFERENCE_ENGINE) for name, each in plan.items()}
+            passed = self.together(fallback)
+            lost = [name for name, each in passed.items() if each.form != plan[name].form]
+            if not lost:
+                return plan
+            plan = self.together({**plan, **{name: self._plain(name) for name in lost}})
+
+    def _plain(self, name: str) -> _Option:
+        return _Option(self._variants[name][0], REFERENCE_ENGINE)
+
+    def _loss_alone(self, name: str, option: _Option) -> float:
+        return self._gate(option.form.name, {name: option}).largest_loss
+
+    def _fastest(self, name: str, engines: Sequence[Engine]) -> _Option:
         refused = []
-        for form in self._candidates(name, engine):
-            if form.scheme is None:
-                return form
-            result = self._gate(form.name, {name: form}, engine)
-            self._alone[name] = result
+        for option in self._candidates(name, engines):
+            if option.is_plain:
+                return option
+            result = self._gate(option.form.name, {name: option})
             if result.passed:
-                return form
+                return option
             refused.append(result)
         self._refuse_forced(refused)
-        return self._variants[name][0]
+        return self._plain(name)
 
-    def _candidates(self, name: str, engine: Engine) -> list[Variant]:
-        """The forms of a graph that may ship, fastest first."""
+    def _candidates(self, name: str, engines: Sequence[Engine]) -> list[_Option]:
+        """What of a graph may ship, fastest first; in doubt on ONNX Runtime."""
         plain, *quantised = self._variants[name]
         if self._precision == FP32 or not quantised:
-            return [plain]
-        quantised.sort(key=lambda form: form.ms[engine])
-        if self._precision == INT8:
-            return quantised
-        return [*(f for f in quantised if f.ms[engine] <= _WORTH_IT * plain.ms[engine]), plain]
+            forms = [plain]
+        elif self._precision == INT8:
+            forms = quantised
+        else:
+            forms = [plain, *quantised]
+        known = [_Option(form, engine) for form in forms for engine in engines if form.ms]
+        simplest = self._plain(name)
+        if simplest not in known:
+            return sorted(known, key=lambda each: each.ms) or [simplest]
+        worth = [each for each in known if each.ms <= _WORTH_IT * simplest.ms]
+        return [*sorted(worth, key=lambda each: each.ms), simplest]
 
-    def _gate(self, name: str, changed: Mapping[str, Variant], engine: Engine) -> Gate:
-        where = "" if engine == REFERENCE_ENGINE else f" on {engine}"
-        graphs: dict[str, Graph] = {each: form.graph for each, form in changed.items()}
-        result = self._bench.gate(f"{name}{where}", graphs, engine=engine)
-        self.gates.append(result)
-        return result
+    def _gate(self, name: str, plan: _Plan) -> Gate:
+        key = name, tuple((each.form.graph.file, each.engine) for each in plan.values())
+        if key not in self._known:
+            others = {each.engine for each in plan.values()} - {REFERENCE_ENGINE}
+            where = f" on {', '.join(sorted(others))}" if others else ""
+            graphs: dict[str, Graph] = {each: option.form.graph for each, option in plan.items()}
+            on = {each: option.engine for each, option in plan.items()}
+            self._known[key] = self._bench.gate(f"{name}{where}", graphs, engines=on)
+            self.gates.append(self._known[key])
+        return self._known[key]
 
     def _refuse_forced(self, refused: Sequence[Gate]) -> None:
         if self._precision == INT8 and refused:
@@ -199,7 +238,5 @@ class _Chooser:
             )
 
 
-def _total_ms(chosen: Mapping[str, Variant], engine: Engine) -> float:
-    return sum(
-        form.ms.get(engine, 0.0) for name, form in chosen.items() if not name.startswith(FUSION)
-    )
+def _total_ms(plan: _Plan) -> float:
+    return sum(each.ms for name, each in plan.items() if not name.startswith(FUSION))

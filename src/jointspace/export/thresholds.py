@@ -11,6 +11,7 @@ from jointspace.batch import TEXT, Embeddings, Modality
 from jointspace.errors import InputError
 from jointspace.evaluation.matching import MatchScores, match_scores
 from jointspace.evaluation.threshold import MatchThreshold, calibrate_threshold
+from jointspace.export.growth import shares
 
 ERROR_RATE = 0.05
 """Of the wrong pairs accepted, and of the right pairs rejected."""
@@ -101,13 +102,8 @@ def _rates(threshold: MatchThreshold, scores: MatchScores) -> dict[str, float]:
     """What a threshold does to pairs; episodes weigh alike."""
     similarity = scores.similarity.astype(np.float64)
 
-    def share(chosen: np.ndarray, among: np.ndarray) -> float:
-        episodes = np.unique(scores.episode[among])
-        shares = [chosen[among & (scores.episode == each)].mean() for each in episodes]
-        return float(np.mean(shares))
-
     return {
-        "false_positive_rate": share(similarity > threshold.accept, ~scores.right),
-        "false_negative_rate": share(similarity < threshold.reject, scores.right),
-        "right_accepted": share(similarity > threshold.accept, scores.right),
+        "false_positive_rate": shares(scores, similarity > threshold.accept, ~scores.right),
+        "false_negative_rate": shares(scores, similarity < threshold.reject, scores.right),
+        "right_accepted": shares(scores, similarity > threshold.accept, scores.right),
     }

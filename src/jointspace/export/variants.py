@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from jointspace.deploy.graph import IMAGE_GRAPH, Graph
+from jointspace.deploy.graph import Graph
 from jointspace.deploy.latency import measure_by_turns
 from jointspace.deploy.manifest import Engine
 from jointspace.deploy.session import open_session
@@ -36,15 +36,6 @@ class Variant:
     def name(self) -> str:
         """What a refusal calls it, as `int8 vision`."""
         return f"{self.graph.precision} {self.graph.name}"
-
-
-def runtime_graphs(graphs: Sequence[Graph]) -> tuple[Graph, ...]:
-    """Returns the graphs that the runtime uses.
-
-    The others, with fixed shapes or for single pictures, are for engines that quantise by their own
-    rules (TensorRT wants signed activations), and stay in float32.
-    """
-    return tuple(g for g in graphs if not g.is_static and g.name != IMAGE_GRAPH)
 
 
 def make_variants(

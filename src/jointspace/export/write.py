@@ -5,18 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jointspace.batch import Modality
+from jointspace.batch import TEXT, VISION, Embeddings, Modality
 from jointspace.data.frames import FrameStore
 from jointspace.data.preprocess import Preprocessor
-from jointspace.data.samples import SampleSet
 from jointspace.data.schema import RobotDataset
 from jointspace.data.splits import Splits
 from jointspace.deploy.bundle import staged_bundle, write_bundle
-from jointspace.deploy.graph import Graph
+from jointspace.deploy.graph import Graph, runtime_graphs
 from jointspace.deploy.manifest import MANIFEST_FILE, Manifest
 from jointspace.deploy.session import installed_engines
 from jointspace.errors import InputError
+from jointspace.evaluation.decision import GrowthThreshold
 from jointspace.evaluation.embedding import pair_gates
+from jointspace.evaluation.scales import EPISODES
 from jointspace.evaluation.split_samples import split_samples
 from jointspace.export.bench import GateBench
 from jointspace.export.calibration import calibration_batches, record_feeds
@@ -24,10 +25,11 @@ from jointspace.export.card import bundle_card
 from jointspace.export.choose import Choice, Precision, choose
 from jointspace.export.gate import scores_json
 from jointspace.export.graphs import export_graphs
+from jointspace.export.growth import Recorded, calibrate_growth, growing_rows, growth_times
 from jointspace.export.onnx_file import OPSET
 from jointspace.export.parity import check_parity
-from jointspace.export.thresholds import StatedThreshold, calibrate_thresholds
-from jointspace.export.variants import make_variants, runtime_graphs
+from jointspace.export.thresholds import ERROR_RATE, StatedThreshold, calibrate_thresholds
+from jointspace.export.variants import make_variants
 from jointspace.models.checkpoint import weights_hash
 from jointspace.models.embed import TorchEmbedder
 from jointspace.models.joint import JointModel
@@ -49,6 +51,7 @@ class ExportedBundle:
         thresholds: name of the scale of rows -> modality -> from which similarity an instruction
             applies. The manifest's are those of the first, which is what a robot embeds: windows,
             unless every episode is too short for one.
+        growth: the same for pictures that come since an instruction was given; None without.
         notes: what could not be done, and why.
         num_bytes: of all files.
     """
@@ -58,6 +61,7 @@ class ExportedBundle:
     choice: Choice
     parity: Mapping[str, float]
     thresholds: Mapping[str, Mapping[Modality, StatedThreshold]]
+    growth: GrowthThreshold | None
     notes: tuple[str, ...]
     num_bytes: int
 
@@ -75,6 +79,7 @@ def export_bundle(
     static: bool = False,
     num_threads: int = 1,
     candidates: int | None = MOST_WINDOWS,
+    fusion_trained: bool = True,
 ) -> ExportedBundle:
     """Writes a bundle whose retrieval is shown not to have suffered.
 
@@ -91,6 +96,7 @@ def export_bundle(
         static: also write graphs whose shapes are fixed, in float32.
         num_threads: that a graph may use while it is timed.
         candidates: windows of the test split that are measured, drawn at random; None means all.
+        fusion_trained: False leaves out the fused queries, of a run that never trained them.
 
     Returns:
         The bundle.
@@ -110,7 +116,7 @@ def export_bundle(
     model = model.cpu().eval()
     embedder = TorchEmbedder(model, only=preprocessor.modalities)
     with staged_bundle(out) as folder:
-        graphs = export_graphs(model, preprocessor, folder, static=static)
+        graphs = export_graphs(model, preprocessor, folder, static=static, fused=fusion_trained)
         parity = check_parity(model, preprocessor, folder, graphs)
         used = runtime_graphs(graphs)
         engines = installed_engines()
@@ -140,13 +146,23 @@ def export_bundle(
                 progress=report,
             )
         choice = choose(variants, bench, precision=precision, engines=engines)
-        thresholds, notes = _thresholds(
-            bench,
-            choice,
+        samples = (
             split_samples(dataset, store, preprocessor, episodes=splits.validation)
             if splits.validation
-            else {},
+            else {}
         )
+        chosen = {name: form.graph for name, form in choice.chosen.items()}
+        validation = bench.embed(samples, chosen, engines=choice.engines)
+        thresholds, notes = _thresholds(choice, validation)
+        whole = {"validation": validation} if validation else {}
+        growth, more = _growth(
+            bench,
+            choice,
+            Recorded(dataset, store, preprocessor),
+            {name: rows[EPISODES] for name, rows in {**whole, "test": choice.rows}.items()},
+            splits,
+        )
+        notes += more
         shipped = _settle(folder, graphs, choice)
         told = {
             **(facts or {}),
@@ -171,34 +187,66 @@ def export_bundle(
             thresholds={
                 name: each.threshold for name, each in next(iter(thresholds.values())).items()
             },
+            growth={} if growth is None else {growth.query: growth},
             retrieval=scores_json(choice.reference, choice.shipped),
             card=bundle_card(
-                out.resolve().name, preprocessor, choice, thresholds, dataset=dataset.info.path.name
+                out.resolve().name,
+                preprocessor,
+                choice,
+                thresholds,
+                growth=growth,
+                dataset=dataset.info.path.name,
             ),
             facts=told,
             dataset=dataset.info.path.name,
             opset=OPSET,
-            engine=choice.engine,
+            engines=choice.engines,
+            left_out={} if fusion_trained else _untrained(model),
         )
     num_bytes = (out / MANIFEST_FILE).stat().st_size
     num_bytes += sum(each.bytes for each in manifest.files.values())
-    return ExportedBundle(out, manifest, choice, parity, thresholds, notes, num_bytes)
+    return ExportedBundle(out, manifest, choice, parity, thresholds, growth, notes, num_bytes)
+
+
+def _growth(
+    bench: GateBench,
+    choice: Choice,
+    recorded: Recorded,
+    whole: Mapping[str, Embeddings],
+    splits: Splits,
+) -> tuple[GrowthThreshold | None, tuple[str, ...]]:
+    """Calibrates what a robot judges by while it moves, or says why it cannot."""
+    if not {VISION, TEXT} <= set(whole["test"].modalities):
+        return None, ()
+    if recorded.preprocessor.episode_frames == 1:
+        return None, (f"growing {VISION}: an episode's row has one picture, and shows no motion",)
+    graphs = {name: form.graph for name, form in choice.chosen.items()}
+    towers = bench.towers(graphs, engines=choice.engines)
+    time_s = growth_times(recorded.dataset, splits.validation or splits.test)
+    rows = {
+        name: growing_rows(
+            towers, recorded, episodes=splits.positions(name), time_s=time_s, whole=each
+        )
+        for name, each in whole.items()
+    }
+    try:
+        return calibrate_growth(rows, error_rate=ERROR_RATE), ()
+    except InputError as error:
+        return None, (f"no threshold for growing {VISION}: {error}",)
 
 
 def _thresholds(
-    bench: GateBench, choice: Choice, validation: Mapping[str, SampleSet]
+    choice: Choice, validation: Mapping[str, Embeddings]
 ) -> tuple[dict[str, Mapping[Modality, StatedThreshold]], tuple[str, ...]]:
     """Calibrates on validation rows, as they ship; on test rows where those are too few.
 
     Of each scale for itself: how similar a text is to a moment says nothing of how similar it is to
     a whole episode.
     """
-    graphs = {name: form.graph for name, form in choice.chosen.items()}
-    embedded = bench.embed(validation, graphs, engine=choice.engine)
     found: dict[str, Mapping[Modality, StatedThreshold]] = {}
     notes: list[str] = []
     for scale, test in choice.rows.items():
-        rows = {"validation": embedded[scale]} if scale in embedded else {}
+        rows = {"validation": validation[scale]} if scale in validation else {}
         found[scale], missing = calibrate_thresholds({**rows, "test": test})
         notes += [f"{scale}: {each}" for each in missing]
     return found, tuple(notes)
@@ -218,6 +266,15 @@ def _settle(folder: Path, graphs: tuple[Graph, ...], choice: Choice) -> tuple[Gr
         else graph
         for graph in graphs
     )
+
+
+def _untrained(model: JointModel) -> dict[Modality, str]:
+    """Says why a run's fused queries are not in its bundle."""
+    why = (
+        "the run did not train fused queries (loss.fused_weight = 0); train with "
+        "loss.fused_weight above 0 and export again"
+    )
+    return {query.name: why for query in model.fused_queries}
 
 
 def _fused_queries(

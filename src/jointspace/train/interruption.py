@@ -1,4 +1,4 @@
-"""Ctrl-C or SIGTERM during training: finish the step, write a checkpoint, stop."""
+"""Ctrl-C or SIGTERM: training finishes its step and writes a checkpoint, others clean up."""
 
 import signal
 import threading
@@ -39,3 +39,19 @@ def interruption(*, patient: bool = False) -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """Lets SIGTERM interrupt the block as Ctrl-C does, so that what it began is cleaned up.
+
+    Outside the main thread, where Python delivers no signals, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

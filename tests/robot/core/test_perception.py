@@ -1,6 +1,7 @@
 """Encode, compare, judge: and what is asked of every number on the way."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from jointspace.errors import InputError
 from jointspace.robot.core.percept import Command, StateWindow
 from jointspace.robot.core.perception import Band, Frame, Perception
+from tests.deploy import bundles
 from tests.robot.stand_ins import DIM, FakeEmbedder, FakeStream
 
 PIXELS = np.zeros((4, 4, 3), dtype=np.uint8)
@@ -151,3 +153,75 @@ def test_a_row_that_another_process_made_is_taken_in_place_of_pictures():
 def test_a_row_of_another_length_or_shape_is_refused(row, match):
     with pytest.raises(InputError, match=match):
         make_perception(FakeEmbedder()).look_at_row(row, frame_s=0.0)
+
+
+def verdicts(perception, embedder, similarities, *, command=COMMAND, start_s=1.0):
+    found = []
+    for step, similarity in enumerate(similarities):
+        embedder.similarity_value = similarity
+        look(perception, start_s + step)
+        found.append(perception.judge(command, None).verdict)
+    return found
+
+
+def test_what_was_accepted_is_kept_until_it_falls_below_the_band():
+    embedder = FakeEmbedder()
+    perception = make_perception(embedder)
+    seen = verdicts(perception, embedder, [0.4, 0.6, 0.4, 0.31, 0.29, 0.4, 0.6])
+    assert seen == ["abstain", "accept", "accept", "accept", "reject", "abstain", "accept"]
+
+
+def test_another_command_or_a_fresh_start_begins_without_what_was_accepted():
+    embedder = FakeEmbedder()
+    perception = make_perception(embedder)
+    assert verdicts(perception, embedder, [0.6, 0.4]) == ["accept", "accept"]
+    other = Command(2, "turn left", 3.0)
+    assert verdicts(perception, embedder, [0.4], command=other, start_s=9.0) == ["abstain"]
+    assert verdicts(perception, embedder, [0.6], command=other, start_s=10.0) == ["accept"]
+    perception.reset()
+    assert verdicts(perception, embedder, [0.4], command=other, start_s=11.0) == ["abstain"]
+
+
+GROWTH = replace(
+    bundles.GROWTH,
+    accept=0.8,
+    stages=tuple(
+        replace(bundles.GROWTH.stages[0], until_s=until_s, reject=reject)
+        for until_s, reject in ((2.0, 0.1), (4.0, 0.7))
+    ),
+)
+
+
+def test_pictures_since_the_command_are_judged_by_the_threshold_of_their_time():
+    embedder = FakeEmbedder()
+    perception = make_perception(embedder, growth=GROWTH)
+    told = Command(1, "forward", 10.0)
+    assert verdicts(perception, embedder, [0.6] * 4, command=told, start_s=10.0) == [
+        "abstain",
+        "abstain",
+        "abstain",
+        "reject",  # three seconds after the command
+    ]
+    assert perception.judge(told, None).elapsed_s == pytest.approx(3.0)
+    assert perception.judge(None, None).elapsed_s is None
+
+
+def test_a_command_that_is_repeated_goes_on_and_another_one_starts_anew():
+    embedder = FakeEmbedder(similarity_value=0.6)
+    perception = make_perception(embedder, growth=GROWTH)
+    look(perception, 10.0)
+    perception.judge(Command(1, "forward", 10.0), None)
+    look(perception, 13.0)
+    again = perception.judge(Command(1, "forward", 12.9), None)
+    assert (again.verdict, again.elapsed_s) == ("reject", 3.0)
+    other = perception.judge(Command(2, "turn left", 12.5), None)
+    assert (other.verdict, other.elapsed_s) == ("abstain", 0.5)
+
+
+def test_a_row_that_came_ready_made_is_judged_by_the_threshold_of_windows():
+    perception = make_perception(FakeEmbedder(similarity_value=0.6), growth=GROWTH)
+    row = np.zeros(DIM, np.float32)
+    row[0] = 1
+    perception.look_at_row(row, frame_s=1.0)
+    percept = perception.judge(COMMAND, None)
+    assert (percept.verdict, percept.elapsed_s) == ("accept", None)

@@ -231,16 +231,35 @@ def test_nan_from_the_network_stops_the_robot(change):
     assert runtime.tick(1.05).state is State.FAULT
 
 
-@pytest.mark.parametrize("similarity", [0.4, 0.1])
-def test_row_22_a_similarity_that_is_not_accepted_stops_the_robot(similarity):
+def test_row_22_a_similarity_that_is_rejected_stops_the_robot():
     embedder = FakeEmbedder()
     runtime = make_runtime(embedder)
     drive(runtime)
-    embedder.similarity_value = similarity
+    embedder.similarity_value = 0.1
     see(runtime, 1.05)
     decision = runtime.tick(1.05)
     assert (decision.state, decision.publish) == (State.ABSTAINING, True)
     assert not decision.values.any()
+    embedder.similarity_value = 0.4
+    see(runtime, 1.1)
+    assert runtime.tick(1.1).state is State.ABSTAINING  # let go is let go
+
+
+def test_a_similarity_in_the_abstain_band_moves_nothing_but_stops_nothing_either():
+    embedder = FakeEmbedder(similarity_value=0.4)
+    runtime = make_runtime(embedder)
+    runtime.on_command("forward", now_s=0.0)
+    see(runtime, 0.05)
+    assert runtime.tick(0.05).state is State.ABSTAINING
+    embedder.similarity_value = 0.6
+    see(runtime, 0.1)
+    assert runtime.tick(0.1).state is State.ACTING
+    embedder.similarity_value = 0.4
+    see(runtime, 0.15)
+    assert runtime.tick(0.15).state is State.ACTING
+    runtime.on_command("turn left", now_s=0.16)
+    see(runtime, 0.2)
+    assert runtime.tick(0.2).state is State.ABSTAINING  # nothing of it was accepted yet
 
 
 def test_a_fault_of_the_shell_stops_the_robot_until_the_next_percept():
@@ -376,7 +395,7 @@ def test_a_decoder_is_asked_only_where_the_command_applies_and_forgets_between_c
     runtime.on_command("open it", now_s=0.1)
     see(runtime, 0.2)
     see(runtime, 0.3)
-    embedder.similarity_value = 0.4
+    embedder.similarity_value = 0.2
     see(runtime, 0.4)
     embedder.similarity_value = 0.9
     runtime.on_command("close it", now_s=0.4)

@@ -104,7 +104,7 @@ class Oracle:
         self.good_s = self.told_s = self.state_s = -math.inf
         self.told = self.ever_told = self.shut_down = self.stopped = False
         self.has_camera = self.has_joints = True
-        self.text, self.percept = "", None
+        self.text, self.percept, self.accepted = "", None, None
         self.fault = False
         self.values = np.zeros(2)
         self.zeros_due = False
@@ -237,6 +237,9 @@ class Oracle:
         self.percept = percept
         if not self.fault:
             assert math.isfinite(percept.similarity or 0.0)
+            if percept.command is not None and not 0.3 <= percept.similarity <= 0.5:
+                matches = percept.similarity > 0.5
+                self.accepted = percept.command.number if matches else None
             self.good_s = percept.frame_s
 
     def tick(self, now_s=None):
@@ -265,7 +268,8 @@ class Oracle:
             assert not self.fault
             assert self.told, "moves although nobody told it to, or somebody told it to stop"
             assert self.percept.command.text == self.text
-            assert self.percept.similarity > 0.5
+            assert self.percept.command.number == self.accepted, "moves on what never matched"
+            assert self.percept.similarity >= 0.3
             assert now_s - self.told_s <= COMMAND_TIMEOUT_S + 1e-9
             assert now_s - self.good_s <= IMAGE_TIMEOUT_S + 1e-9
             if self.decoder.needs_state:

@@ -44,6 +44,23 @@ def test_demonstrations_alone_teach_which_colour_a_command_is_about_and_where_it
         np.testing.assert_allclose(grounding.on_table(place[:2]), goal, atol=0.01)
 
 
+def test_a_target_that_is_the_fainter_part_of_a_row_is_found_as_well() -> None:
+    rng = np.random.default_rng(0)
+    pictures, meant, first = _scenes(300, rng=rng)
+    target = (meant + rng.integers(1, 4, size=300) - 1) % 4 + 1
+    second = np.zeros((300, 2))
+    for number, (picture, colour) in enumerate(zip(pictures, target, strict=True)):
+        y, x = np.argwhere(picture == colour).mean(0)
+        second[number] = (0.3 + 0.005 * y, 0.2 - 0.006 * x)
+    rows = np.concatenate([np.eye(4)[meant - 1], 0.03 * np.eye(4)[target - 1]], axis=1)
+    counts, places = moments(pictures, num_words=5)
+    grounding = fit_grounding(rows, counts, places, first=first, second=second, rng=rng)
+    for row, colour in zip(rows[:50], target, strict=False):
+        relevance = grounding.relevance(row)[1]
+        others = np.delete(relevance, colour)
+        assert relevance[colour] > 2 * others.max()
+
+
 def test_pictures_that_do_not_tell_where_the_gripper_went_are_refused() -> None:
     rng = np.random.default_rng(0)
     counts, places = np.zeros((50, 5)), np.zeros((50, 5, 2))

@@ -61,12 +61,16 @@ def runtime_of_bundle(
             raise ConfigError(
                 f"cameras: the bundle has no '{camera}'.{did_you_mean(camera, known)}"
             )
+    growth = embedder.growth.get(VISION)
     return RobotRuntime(
         config,
         embedder,
         cameras=config.cameras or known,
-        make_stream=lambda: VisionStream(embedder),
+        make_stream=lambda: VisionStream(
+            embedder, longest_s=0.0 if growth is None else growth.longest_s
+        ),
         judge=embedder.thresholds.get(VISION),
+        growth=growth,
         decoder=decoder,
         # From one picture that a motion rests on to the next, no state is lost.
         state_window_s=max(embedder.preprocessor.window_s, 2 * config.image_timeout_s),

@@ -63,7 +63,10 @@ class Percept:
         command: what the pictures were compared with; None if the robot was told nothing.
         text: unit row of the command.
         similarity: of pictures and command, through the gate of their pair.
-        verdict: what the threshold says of the similarity; None without command or threshold.
+        elapsed_s: seconds of pictures that the similarity rests on, of those since the command;
+            None where it rests on a window, whenever the command came.
+        verdict: what the threshold says of the similarity, `accept` as well where it abstains after
+            it accepted the same command; None without command or threshold.
         best_instruction: of the configured `instructions` the most similar one.
         best_similarity: its similarity.
         states: the measured states of the last window; None if none came.
@@ -79,6 +82,7 @@ class Percept:
     command: Command | None = None
     text: Float32[np.ndarray, " dim"] | None = None
     similarity: float | None = None
+    elapsed_s: float | None = None
     verdict: Verdict | None = None
     best_instruction: str | None = None
     best_similarity: float | None = None

@@ -13,6 +13,7 @@ from jaxtyping import Float32, UInt8
 from jointspace.batch import TEXT, UNIT_NORM_TOLERANCE, VISION, Modality
 from jointspace.errors import InputError
 from jointspace.evaluation.decision import Decision as Verdict
+from jointspace.evaluation.decision import GrowthThreshold, Latch
 from jointspace.robot.core.percept import Command, Percept, StateWindow
 
 _MOST_TEXTS = 256
@@ -59,6 +60,10 @@ class PictureStream(Protocol):
 
     def embedding(self, now_s: float) -> tuple[Float32[np.ndarray, " dim"], float]:
         """Returns the row of the window that ends now, and the age of its newest picture."""
+        ...
+
+    def grown(self, since_s: float) -> tuple[Float32[np.ndarray, " dim"], float]:
+        """Returns the row of what came since a time, and how long that is."""
         ...
 
 
@@ -113,6 +118,8 @@ class Perception:
         make_stream: makes an empty stream of pictures.
         cameras: cameras whose pictures are needed; there is no percept before each has sent one.
         judge: the threshold of pictures and text; None where similarity is not judged.
+        growth: the threshold of the pictures since the command, which judges in the place of
+            `judge` where pictures come, not rows; None without.
         instructions: sentences of which the most similar is reported.
     """
 
@@ -123,12 +130,16 @@ class Perception:
         make_stream: Callable[[], PictureStream],
         cameras: Sequence[str],
         judge: Judge | None,
+        growth: GrowthThreshold | None = None,
         instructions: Sequence[str] = (),
     ) -> None:
         self._embedder = embedder
         self._make_stream = make_stream
         self._cameras = tuple(cameras)
         self._judge = judge
+        self._growth = growth
+        self._latch = Latch()
+        self._told: tuple[int, float] | None = None
         self._instructions = tuple(instructions)
         self._texts: OrderedDict[str, Float32[np.ndarray, " dim"]] = OrderedDict()
         self.reset()
@@ -140,6 +151,7 @@ class Perception:
         self._pictures: dict[str, UInt8[np.ndarray, "px px 3"]] = {}
         self._sources: dict[str, object] = {}
         self._seen: Percept | None = None
+        self._latch.release()
 
     def is_newer(self, camera: str, frame_s: float) -> bool:
         """Whether a picture was taken after the camera's last one."""
@@ -215,10 +227,28 @@ class Perception:
             )
         if command is None:
             return percept
+        if self._told is None or self._told[0] != command.number:
+            self._told = command.number, command.received_s
+            self._latch.release()
         text = self._text(command.text)
-        similarity = float(self._similarity(self._seen.vision, text[None])[0])
-        verdict = None if self._judge is None else self._judge.decide(similarity)
-        return replace(percept, command=command, text=text, similarity=similarity, verdict=verdict)
+        vision, elapsed_s = self._seen.vision, None
+        if self._growth is not None and self._seen.pictures:
+            row, elapsed_s = self._stream.grown(self._told[1])
+            vision = _unit_row(row, what="pictures since the command")
+        similarity = float(self._similarity(vision, text[None])[0])
+        verdict: Verdict | None = None
+        if self._growth is not None and elapsed_s is not None:
+            verdict = self._growth.decide(similarity, elapsed_s=elapsed_s)
+        elif self._judge is not None:
+            verdict = self._judge.decide(similarity)
+        return replace(
+            percept,
+            command=command,
+            text=text,
+            similarity=similarity,
+            elapsed_s=elapsed_s,
+            verdict=None if verdict is None else self._latch.settle(verdict),
+        )
 
     def _similarity(
         self, vision: Float32[np.ndarray, " dim"], rows: Float32[np.ndarray, "row dim"]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from jointspace.errors import ConfigError
+from jointspace.evaluation.decision import GrowthThreshold
 from jointspace.robot.configuration import RobotConfig
 from jointspace.robot.core.decoder import ActionDecoder
 from jointspace.robot.core.decoders import build_decoder
@@ -56,6 +57,7 @@ class RobotRuntime:
         cameras: cameras of the bundle, each of which must send pictures.
         make_stream: makes an empty stream of pictures.
         judge: the calibrated threshold of pictures and text.
+        growth: the one of pictures since the command.
         decoder: what turns percepts into actions; by default what `config.decoder` names.
         state_window_s: how much of the measured states a decoder gets to see.
 
@@ -79,6 +81,7 @@ class RobotRuntime:
         cameras: Sequence[str],
         make_stream: Callable[[], PictureStream],
         judge: Judge | None = None,
+        growth: GrowthThreshold | None = None,
         decoder: ActionDecoder | None = None,
         state_window_s: float = 1.0,
     ) -> None:
@@ -89,7 +92,8 @@ class RobotRuntime:
         self.decoder = decoder
         if not config.use_bundle_threshold:
             judge = Band(accept=config.accept_similarity, reject=config.reject_similarity)
-        if judge is None and config.match_required and self.decoder.moves:
+            growth = None
+        if judge is None and growth is None and config.match_required and self.decoder.moves:
             raise ConfigError(
                 "match_required: got true, but the bundle has no threshold of vision; set "
                 "use_bundle_threshold = false with accept_similarity and reject_similarity, or "
@@ -110,6 +114,7 @@ class RobotRuntime:
             make_stream=make_stream,
             cameras=self.cameras,
             judge=judge,
+            growth=growth,
             instructions=config.instructions,
         )
         self._thinker = Thinker(

@@ -90,8 +90,9 @@ class RetrievalDecoder:
         self._asked_s = now_s
         if self._chunk is not None:
             passed = (percept.frame_s - self._chunk.start_s) * self._own.fps
-            # What the next look finds takes effect two looks from now, at the latest.
-            needed = (now_s + 2 * since_s - self._chunk.start_s) * self._own.fps
+            # What the next look finds takes effect two looks from now, at the latest; and now is up
+            # to a step later than the newest state.
+            needed = (now_s + 2 * since_s - self._chunk.start_s) * self._own.fps + 1
             lasts = needed < len(self._chunk.values) + _HALF_STEP
             if passed < self._replan_steps - _HALF_STEP and lasts:
                 return self._chunk
