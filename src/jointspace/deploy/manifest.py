@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from jointspace.batch import Modality
 from jointspace.deploy.graph import Graph
@@ -122,6 +122,9 @@ class Manifest:
                 "or export the run again"
             )
         try:
+            unknown = set(content["engines"].values()) - set(get_args(Engine))
+            if unknown:
+                raise InputError(f"no engine '{min(unknown)}'")
             return Manifest(
                 **{key: content[key] for key in _PLAIN},
                 modalities=tuple(map(Modality, content["modalities"])),
