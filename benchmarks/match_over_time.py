@@ -1,9 +1,9 @@
 """What a robot accepts while it moves: its last window, beside all that it saw since it was told.
 
 Test episodes are shown picture by picture to the stream of a robot, as if each had just been told
-its instruction. At several times both rows are compared with every instruction: the row of the last
-window by the bundle's threshold of windows, the row of all since the start by its threshold over
-time. A decision holds as on the robot: taken up above the band, let go below it.
+its instruction. With every picture both rows are compared with every instruction, as on the robot:
+the row of the last window by the bundle's threshold of windows, the row of all since the start by
+its threshold over time. A decision holds: taken up above the band, let go below it.
 
 Run: python benchmarks/match_over_time.py RUN BUNDLE --data DATASET
 """
@@ -59,13 +59,15 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--every-s", type=float, default=0.5)
+    parser.add_argument("--every-s", type=float, default=0.5, help="seconds from line to line")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     opened = open_run(arguments.run, data=arguments.data)
     embedder = BundleEmbedder.load(arguments.bundle)
     window, growth = embedder.thresholds[VISION], embedder.growth[VISION]
-    times_s = np.arange(arguments.every_s, growth.longest_s + 1.5, arguments.every_s)
+    fps = opened.preprocessor.fps
+    stride = max(1, round(arguments.every_s * fps))
+    times_s = np.arange(1, (growth.longest_s + 1.5) * fps + 1) / fps
     rows = stream_rows(opened, embedder, times_s, longest_s=growth.longest_s)
     whole = embed_samples(
         embedder,
@@ -82,11 +84,12 @@ def main() -> None:
         WINDOW: moments(whole, rows[WINDOW], times_s, lambda s, _: window.decide(s)),
         SINCE: moments(whole, rows[SINCE], times_s, by_time),
     }
-    for name, each in found.items():
+    shown = {name: each[stride - 1 :: stride] for name, each in found.items()}
+    for name, each in shown.items():
         _print(name, each)
     if arguments.json:
         payload = {"version": 1, "num_episodes": len(opened.splits.test)}
-        payload |= {name: [vars(m) for m in each] for name, each in found.items()}
+        payload |= {name: [vars(m) for m in each] for name, each in shown.items()}
         arguments.json.write_text(json.dumps(payload, indent=1) + "\n", encoding="utf-8")
 
 
@@ -120,7 +123,7 @@ def moments(
     times_s: np.ndarray,
     decide: Callable[[float, float], Decision],
 ) -> list[Moment]:
-    """Judges every pair at every time."""
+    """Judges every pair at every time, which are those of the pictures."""
     texts = whole.vectors[TEXT]
     scores = [
         match_scores(replace(whole, vectors={VISION: each, TEXT: texts}), VISION) for each in rows

@@ -147,6 +147,7 @@ def test_a_manifest_without_a_version_is_refused(bundle):
         ({"files": {}}, r"has no hash of 'graphs/action\.onnx'"),
         ({"thresholds": {"vision": {"accept": 1}}}, "lacks a part or has one that is unknown"),
         ({"modalities": 3}, "lacks a part or has one that is unknown"),
+        ({"engines": {"vision": "tensorrt"}}, "no engine 'tensorrt'.*export the run again"),
     ],
 )
 def test_a_manifest_of_another_shape_is_refused(bundle, changes, message):

@@ -148,6 +148,17 @@ def test_a_grown_stream_has_an_end_and_a_bound(parts):
     assert len(long._times["top"]) <= 4096 + 2
 
 
+def test_a_stream_that_looks_back_very_far_still_shows_every_step(parts):
+    encoder = encoder_of(parts, episode_frames=5)
+    stream = VisionStream(encoder, longest_s=12_800 / FPS)  # one of about four pictures is kept
+    for number in range(1000):
+        stream.add("top", picture(number % 251), number / FPS)
+        if number > 900:
+            assert encoder.ask(stream, number / FPS)[1][:, 0].all()
+            stream.grown(0.0)
+            assert encoder.asked[-1][1][:, 0].all()
+
+
 def test_a_camera_three_times_as_fast_gives_the_same_row(parts):
     slow, fast = encoder_of(parts), encoder_of(parts)
     streams = VisionStream(slow), VisionStream(fast)

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from jointspace.batch import Modality
 from jointspace.deploy.graph import Graph
@@ -122,6 +122,7 @@ class Manifest:
                 "or export the run again"
             )
         try:
+            _check_engines(content["engines"].values())
             return Manifest(
                 **{key: content[key] for key in _PLAIN},
                 modalities=tuple(map(Modality, content["modalities"])),
@@ -155,6 +156,12 @@ class Manifest:
             "growth": {query: asdict(each) for query, each in self.growth.items()},
             "files": {path: asdict(each) for path, each in self.files.items()},
         }
+
+
+def _check_engines(names: Iterable[str]) -> None:
+    unknown = set(names) - set(get_args(Engine))
+    if unknown:
+        raise InputError(f"no engine '{min(unknown)}'")
 
 
 def _growth(stored: Mapping[str, Any]) -> GrowthThreshold:

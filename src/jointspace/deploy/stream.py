@@ -79,7 +79,8 @@ class VisionStream:
     A row ends with the newest picture of any camera. Counted back from there, it has the steps of a
     training window, and of them the ones that `clip_positions` takes, at the same times. Of each
     camera, a step is shown by the picture nearest to it, at most one step of the training data
-    away; a camera without one is masked there. While the stream is shorter than a window, the row
+    away (or, where `longest_s` is above some 4,096 steps, as far as the pictures that are kept lie
+    apart); a camera without one is masked there. While the stream is shorter than a window, the row
     is what there is, as that of a short episode. A model that was trained on one picture a window
     sees the newest one of each camera.
 
@@ -120,6 +121,8 @@ class VisionStream:
         # One step more than is shown: what the oldest step may be shown by.
         self._kept_s = max(self._num_steps, longest_s * made.fps + 1) / made.fps
         self._closest_s = max(1 / (_PER_STEP * made.fps), self._kept_s / _MOST_PICTURES)
+        # Where few of many pictures are kept, a step that was left out is shown by its neighbour.
+        self._farthest_s = max(1 / made.fps, self._closest_s)
         self._lock = threading.Lock()
         self._times: dict[str, list[float]] = {camera: [] for camera in made.cameras}
         self._vectors: dict[str, list[Float32[np.ndarray, " width"]]] = {
@@ -279,7 +282,7 @@ class VisionStream:
                 continue
             distance = np.abs(times - wanted_s[:, None])
             nearest = distance.argmin(axis=1)
-            valid[:, number] = distance.min(axis=1) <= 1 / self._fps + _ROUNDING_S
+            valid[:, number] = distance.min(axis=1) <= self._farthest_s + _ROUNDING_S
             for picture in np.flatnonzero(valid[:, number]).tolist():
                 vectors[picture, number] = self._vectors[camera][int(nearest[picture])]
         return _Shown(vectors, valid, time_s)

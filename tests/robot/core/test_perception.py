@@ -182,6 +182,27 @@ def test_another_command_or_a_fresh_start_begins_without_what_was_accepted():
     assert verdicts(perception, embedder, [0.4], command=other, start_s=11.0) == ["abstain"]
 
 
+def test_what_was_accepted_is_forgotten_after_a_gap_between_pictures():
+    embedder = FakeEmbedder()
+    perception = make_perception(embedder, longest_gap_s=0.5)
+    look(perception, 0.0)
+    embedder.similarity_value = 0.6
+    assert perception.judge(COMMAND, None).verdict == "accept"
+    embedder.similarity_value = 0.4
+    for time_s, verdict in ((0.5, "accept"), (1.01, "abstain")):
+        look(perception, time_s)
+        assert perception.judge(COMMAND, None).verdict == verdict
+    row = np.eye(1, DIM, dtype=np.float32)[0]
+    for time_s, similarity, verdict in (
+        (1.1, 0.6, "accept"),
+        (1.5, 0.4, "accept"),
+        (3.0, 0.4, "abstain"),
+    ):
+        embedder.similarity_value = similarity
+        perception.look_at_row(row, frame_s=time_s)
+        assert perception.judge(COMMAND, None).verdict == verdict
+
+
 GROWTH = replace(
     bundles.GROWTH,
     accept=0.8,

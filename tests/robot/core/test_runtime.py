@@ -262,6 +262,26 @@ def test_a_similarity_in_the_abstain_band_moves_nothing_but_stops_nothing_either
     assert runtime.tick(0.2).state is State.ABSTAINING  # nothing of it was accepted yet
 
 
+def test_after_blindness_or_a_fault_a_similarity_in_the_abstain_band_moves_nothing():
+    embedder = FakeEmbedder()
+    runtime = make_runtime(embedder, image_timeout_s=0.3, command_timeout_s=9.0)
+    drive(runtime)
+    embedder.similarity_value = 0.4
+    see(runtime, 1.25)
+    assert runtime.tick(1.25).state is State.ACTING
+    assert runtime.tick(1.6).state is State.BLIND
+    see(runtime, 1.65)
+    assert runtime.tick(1.65).state is State.ABSTAINING
+    embedder.similarity_value = 0.6
+    see(runtime, 1.7)
+    assert runtime.tick(1.7).state is State.ACTING
+    embedder.similarity_value = np.nan
+    assert see(runtime, 1.75).fault
+    embedder.similarity_value = 0.4
+    see(runtime, 1.8)
+    assert runtime.tick(1.8).state is State.ABSTAINING
+
+
 def test_a_fault_of_the_shell_stops_the_robot_until_the_next_percept():
     runtime = make_runtime()
     drive(runtime)

@@ -69,7 +69,7 @@ class PictureStream(Protocol):
 
 @runtime_checkable
 class Judge(Protocol):
-    """A calibrated threshold; `evaluation.threshold.MatchThreshold` is one."""
+    """A calibrated threshold; `evaluation.decision.MatchThreshold` is one."""
 
     def decide(self, similarity: float) -> Verdict:
         """Accepts, abstains or rejects."""
@@ -120,6 +120,7 @@ class Perception:
         judge: the threshold of pictures and text; None where similarity is not judged.
         growth: the threshold of the pictures since the command, which judges in the place of
             `judge` where pictures come, not rows; None without.
+        longest_gap_s: between two looks; after a longer one, what was accepted before is forgotten.
         instructions: sentences of which the most similar is reported.
     """
 
@@ -131,6 +132,7 @@ class Perception:
         cameras: Sequence[str],
         judge: Judge | None,
         growth: GrowthThreshold | None = None,
+        longest_gap_s: float = math.inf,
         instructions: Sequence[str] = (),
     ) -> None:
         self._embedder = embedder
@@ -138,6 +140,7 @@ class Perception:
         self._cameras = tuple(cameras)
         self._judge = judge
         self._growth = growth
+        self._longest_gap_s = longest_gap_s
         self._latch = Latch()
         self._told: tuple[int, float] | None = None
         self._instructions = tuple(instructions)
@@ -151,6 +154,10 @@ class Perception:
         self._pictures: dict[str, UInt8[np.ndarray, "px px 3"]] = {}
         self._sources: dict[str, object] = {}
         self._seen: Percept | None = None
+        self._latch.release()
+
+    def doubt(self) -> None:
+        """Forgets that the command was accepted, as after a fault; pictures are kept."""
         self._latch.release()
 
     def is_newer(self, camera: str, frame_s: float) -> bool:
@@ -172,12 +179,14 @@ class Perception:
             return
         newest_s = max(self._frame_s.values())
         row, _ = self._stream.embedding(newest_s)
-        self._seen = Percept(
-            frame_s=min(self._frame_s[camera] for camera in self._cameras),
-            vision=_unit_row(row, what="pictures"),
-            pictures=dict(self._pictures),
-            sources=dict(self._sources),
-            encode_ms=(time.perf_counter() - began_s) * 1e3,
+        self._see(
+            Percept(
+                frame_s=min(self._frame_s[camera] for camera in self._cameras),
+                vision=_unit_row(row, what="pictures"),
+                pictures=dict(self._pictures),
+                sources=dict(self._sources),
+                encode_ms=(time.perf_counter() - began_s) * 1e3,
+            )
         )
 
     def look_at_row(
@@ -194,10 +203,12 @@ class Perception:
             )
         camera = self._cameras[0] if self._cameras else "embedding"
         self._frame_s[camera] = frame_s
-        self._seen = Percept(
-            frame_s=frame_s,
-            vision=_unit_row(row, what="embedding message"),
-            sources={camera: source},
+        self._see(
+            Percept(
+                frame_s=frame_s,
+                vision=_unit_row(row, what="embedding message"),
+                sources={camera: source},
+            )
         )
 
     def judge(self, command: Command | None, states: StateWindow | None) -> Percept | None:
@@ -249,6 +260,11 @@ class Perception:
             elapsed_s=elapsed_s,
             verdict=None if verdict is None else self._latch.settle(verdict),
         )
+
+    def _see(self, percept: Percept) -> None:
+        if self._seen is not None and percept.frame_s - self._seen.frame_s > self._longest_gap_s:
+            self.doubt()
+        self._seen = percept
 
     def _similarity(
         self, vision: Float32[np.ndarray, " dim"], rows: Float32[np.ndarray, "row dim"]

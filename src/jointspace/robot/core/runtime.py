@@ -115,6 +115,7 @@ class RobotRuntime:
             cameras=self.cameras,
             judge=judge,
             growth=growth,
+            longest_gap_s=config.image_timeout_s,
             instructions=config.instructions,
         )
         self._thinker = Thinker(

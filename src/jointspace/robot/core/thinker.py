@@ -65,6 +65,7 @@ class Thinker:
         try:
             return self._think(inputs, command, epoch)
         except Exception as error:  # noqa: BLE001 - whatever a network raises, the robot stands still
+            self._perception.doubt()
             fault = f"{type(error).__name__}: {error}"
             percept = Percept(frame_s=math.nan, command=command, fault=fault)
             return Thought(percept, None, is_new=False)
