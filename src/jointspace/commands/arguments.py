@@ -307,7 +307,7 @@ class RobotReplay(Overriding):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RobotRollout:
+class RobotRollout(Overriding):
     """Run a configured robot on the simulated tabletop: success with its limits and timeouts."""
 
     bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")]
@@ -336,11 +336,6 @@ class RobotRollout:
     """Run floors, the expert, and the policy without the robot's limits beside it."""
     json: Flag = False
     """Print one JSON object on standard output."""
-
-    @property
-    def overrides(self) -> tuple[str, ...]:
-        """Every KEY=VALUE, in the order given."""
-        return tuple(each for group in self.set for each in group)
 
 
 Arguments = (
