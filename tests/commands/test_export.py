@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -112,8 +113,10 @@ def test_a_broken_calibration_is_refused_by_name(run_folder, tmp_path, capsys, m
     words = ["export", str(run_folder), "--out", str(tmp_path / "bundle"), "--precision", "int8"]
     assert cli.main(words) == 2
     said = capsys.readouterr().err
-    assert "the gate refuses --precision int8: int8 vision_frame: " in said
-    assert "int8 vision_frame: vision->text R@1 1.00 -> ." in said
+    # Whichever engine was the faster one here is named behind the graph.
+    assert "the gate refuses --precision int8: int8 vision_frame" in said
+    lost = r"int8 vision_frame[^:]*: (vision->text|text->vision) (R@1|nDCG@10) 1\.00 -> \.\d"
+    assert re.search(lost, said), said
     assert not (tmp_path / "bundle").exists()
 
 
