@@ -12,6 +12,7 @@ from jointspace.evaluation.bootstrap import (
     summarise,
 )
 from jointspace.evaluation.expectation import QueryScores
+from jointspace.evaluation.retrieval import evaluate_retrieval
 from jointspace.evaluation.scoring import score_queries
 from jointspace.evaluation.sorting import rankings
 from tests.evaluation.reference import on_grid
@@ -126,7 +127,32 @@ def test_resampled_candidates_equal_measuring_them_anew():
                 ).scores
             )
         )
-    np.testing.assert_allclose(resampler.intervals(), np.quantile(values, [0.1, 0.9], axis=0))
+    measured = summarise(
+        score_queries(query, target, query_ids=query_ids, target_ids=target_ids).scores
+    )
+    # Around what was measured, and no rate above 1 nor rank below it.
+    expected = np.quantile(values, [0.1, 0.9], axis=0) - np.mean(values, axis=0) + measured
+    for column, name in enumerate(METRICS):
+        least, most = (1.0, np.inf) if name.endswith("rank") else (0.0, 1.0)
+        expected[:, column] = [min(max(end, least), most) for end in expected[:, column]]
+    np.testing.assert_allclose(resampler.intervals(measured), expected)
+
+
+def test_an_interval_over_candidates_holds_what_was_measured():
+    generator = np.random.default_rng(0)
+    target = generator.normal(size=(80, 6))
+    query = target[:40] + generator.normal(size=(40, 6))
+    found = evaluate_retrieval(
+        query,
+        target,
+        query_ids=np.arange(40),
+        target_ids=np.arange(80) % 40,
+        target_episodes=np.arange(80),
+    )
+    for name in METRICS:
+        estimate = getattr(found, name)
+        assert estimate.low <= estimate.value <= estimate.high, name
+    assert 0 < found.recall_at_1.low < found.recall_at_1.high < 1
 
 
 def test_very_many_candidates_are_resampled_less_often():

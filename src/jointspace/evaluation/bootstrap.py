@@ -22,6 +22,8 @@ METRICS = (
 """Names and order of the numbers that `summarise` returns."""
 
 _MEDIAN = METRICS.index("median_rank")
+_LEAST = np.array([1.0 if name.endswith("rank") else 0.0 for name in METRICS])
+_MOST = np.array([np.inf if name.endswith("rank") else 1.0 for name in METRICS])
 _CHUNK_NUMBERS = 1 << 21
 """Numbers held at once while resampling."""
 
@@ -134,6 +136,14 @@ class TargetResampler:
 
     For text queries, whose episodes are on the other side. Rankings are added one at a time and not
     kept, so that memory does not grow with queries times candidates.
+
+    A set drawn with copies is an easier one: a copy of a right answer is right too, and what was
+    not drawn is no rival. So what is taken from the samples is how far they lie apart, and their
+    mean is put where the measured value is.
+
+    Source:
+        Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 10: the bias is the
+        resampled mean less the measured value.
     """
 
     def __init__(
@@ -185,14 +195,21 @@ class TargetResampler:
             self._counts[samples] += answered
         self._first_ranks.append(first_ranks)
 
-    def intervals(self) -> Float64[np.ndarray, "2 metric"]:
-        """Returns lower and upper ends in the order of `METRICS`; NaN below two episodes."""
+    def intervals(
+        self, measured: Float64[np.ndarray, " metric"]
+    ) -> Float64[np.ndarray, "2 metric"]:
+        """Returns lower and upper ends in the order of `METRICS`; NaN below two episodes.
+
+        Args:
+            measured: on the candidates as they are, from `summarise`.
+        """
         drawn = np.flatnonzero(self._counts > 0)
         if not len(drawn):
             return np.full((2, len(METRICS)), np.nan)
         values = self._sums[drawn] / self._counts[drawn, None]
         values[:, _MEDIAN] = np.nanmedian(np.stack(self._first_ranks, axis=1)[drawn], axis=1)
-        return percentiles(values, resampling=self._resampling)
+        ends = percentiles(values, resampling=self._resampling)
+        return np.clip(ends + measured - values.mean(axis=0), _LEAST, _MOST)
 
 
 def draw_copies(

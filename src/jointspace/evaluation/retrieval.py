@@ -153,9 +153,8 @@ def evaluate_retrieval(
         visit=None if resampler is None else resampler.add,
     )
     if resampler is not None and target_episodes is not None:
-        return _metrics(
-            scored, query_ids, target_episodes, resampler.intervals(), resampler.num_resamples
-        )
+        intervals = resampler.intervals(summarise(scored.scores))
+        return _metrics(scored, query_ids, target_episodes, intervals, resampler.num_resamples)
     episodes = np.arange(len(query)) if query_episodes is None else query_episodes
     return query_metrics(scored, query_ids, episodes=episodes, resampling=resampling)
 
