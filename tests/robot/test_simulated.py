@@ -11,22 +11,12 @@ from jointspace.robot.policy.retrieval import RetrievalPolicy
 from jointspace.robot.simulated import SimulatedRobot
 from jointspace.sim.policies import Policy
 from jointspace.sim.scene import ACTION_NAMES, CONTROL_HZ
-from tests.robot.policy.tiny import tiny_demonstrations, tiny_pictures
+from tests.robot.policy.tiny import ARM, state_at, tiny_demonstrations, tiny_pictures
 from tests.robot.stand_ins import DIM, FakeEmbedder, FakeStream
 
 KNOWN = tiny_demonstrations(np.random.default_rng(0), text_dim=DIM)
 COMMAND = "lift the red block"
 GRIPPER = 6
-ARM = {
-    "decoder": "retrieval",
-    "output": "float64_multi_array",
-    "image_topics": ["front/image", "wrist/image"],
-    "control_rate_hz": 10.0,
-    "channels": list(ACTION_NAMES),
-    "max_speeds": [100.0] * 7,
-    "max_accelerations": [100000.0] * 7,
-    "match_required": False,
-}
 HELD = {"channel_kinds": ["velocity"] * 6 + ["position"], "state_indices": [-1] * 6 + [7]}
 
 
@@ -40,7 +30,7 @@ def folder(tmp_path_factory):
 def make_robot(folder, *, latency_s=0.0, picture_delay_s=0.0, fps=CONTROL_HZ, **settings):
     embedder = FakeEmbedder(model_id="id")
     runtime = RobotRuntime(
-        robot_config({**ARM, "policy": str(folder), **settings}),
+        robot_config({**ARM, "match_required": False, "policy": str(folder), **settings}),
         embedder,
         cameras=("observation.images.front", "observation.images.wrist"),
         make_stream=lambda: FakeStream(embedder),
@@ -55,11 +45,8 @@ def make_robot(folder, *, latency_s=0.0, picture_delay_s=0.0, fps=CONTROL_HZ, **
 
 
 def observation(step):
-    """A gripper that closes after four steps, a tool that moves, and pictures of the step."""
-    state = np.linspace(0, 1, 14)
-    state[7] = 1.0 if step < 4 else 0.5
-    state[8] = 0.01 * step
-    return {"state": state.astype(np.float32), "pictures": tiny_pictures(step)}
+    """State and pictures of the step."""
+    return {"state": state_at(step).astype(np.float32), "pictures": tiny_pictures(step)}
 
 
 def episode(policy, *, steps=12, command=COMMAND):

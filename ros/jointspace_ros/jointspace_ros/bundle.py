@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from jointspace.deploy.runtime import BundleEmbedder
-from jointspace.errors import ConfigError
 from jointspace.robot.configuration import RobotConfig
-from jointspace.robot.core.build import runtime_of_bundle
+from jointspace.robot.core.build import load_bundle, runtime_of_bundle
 from jointspace.robot.core.runtime import RobotRuntime
 
 
@@ -37,9 +35,5 @@ def load_robot(config: RobotConfig) -> LoadedRobot:
         InputError: the bundle sees no pictures.
         MissingExtraError: a package that runs it is not installed.
     """
-    if not config.bundle:
-        raise ConfigError("bundle: got '', expected the folder that 'jointspace export' has made")
-    embedder = BundleEmbedder.load(
-        config.bundle, num_threads=config.num_threads, engine=config.engine
-    )
+    embedder = load_bundle(config)
     return LoadedRobot(runtime_of_bundle(config, embedder), embedder.manifest.model_id)

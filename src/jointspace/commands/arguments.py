@@ -9,6 +9,11 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 Flag = FlagCreatePairsOff[bool]
 
 
+def _in_order(groups: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """Returns the values of an option that may be given several times, each with several."""
+    return tuple(each for group in groups for each in group)
+
+
 class Overriding:
     """A command whose `--set` changes keys of its configuration."""
 
@@ -17,7 +22,7 @@ class Overriding:
     @property
     def overrides(self) -> tuple[str, ...]:
         """Every KEY=VALUE, in the order given."""
-        return tuple(each for group in self.set for each in group)
+        return _in_order(self.set)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +286,7 @@ class RobotRun(Overriding):
     @property
     def remappings(self) -> tuple[str, ...]:
         """Every FROM:=TO, in the order given."""
-        return tuple(each for group in self.remap for each in group)
+        return _in_order(self.remap)
 
 
 @dataclass(frozen=True, kw_only=True)

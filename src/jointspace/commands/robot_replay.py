@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 from jointspace.commands.arguments import RobotReplay
-from jointspace.deploy.runtime import BundleEmbedder
 from jointspace.robot.configuration_file import read_robot_config
-from jointspace.robot.core.build import runtime_of_bundle
+from jointspace.robot.core.build import load_bundle, runtime_of_bundle
 from jointspace.robot.replay import replay
 from jointspace.robot.replay_summary import ReplaySummary
 from jointspace.robot.replay_topics import config_for_bag
@@ -30,9 +29,7 @@ def run(arguments: RobotReplay) -> ReplaySummary:
         read_robot_config(arguments.config, overrides=arguments.overrides),
         bundle=str(arguments.bundle),
     )
-    embedder = BundleEmbedder.load(
-        arguments.bundle, num_threads=config.num_threads, engine=config.engine
-    )
+    embedder = load_bundle(config)
     config = config_for_bag(
         config,
         arguments.bag,

@@ -13,7 +13,7 @@ from jointspace.deploy.runtime import BundleEmbedder
 from jointspace.progress import progress_bar
 from jointspace.robot.configuration import RobotConfig
 from jointspace.robot.configuration_file import read_robot_config
-from jointspace.robot.core.build import runtime_of_bundle
+from jointspace.robot.core.build import load_bundle, runtime_of_bundle
 from jointspace.robot.policy.folder import load_demonstrations
 from jointspace.robot.policy.retrieval import RetrievalPolicy
 from jointspace.robot.simulated import SimulatedRobot
@@ -68,9 +68,7 @@ def run(arguments: RobotRollout) -> RobotRolloutResult:
         read_robot_config(arguments.config, overrides=arguments.overrides),
         bundle=str(arguments.bundle),
     )
-    embedder = BundleEmbedder.load(
-        arguments.bundle, num_threads=config.num_threads, engine=config.engine
-    )
+    embedder = load_bundle(config)
     robot = simulated_robot(
         config,
         embedder,

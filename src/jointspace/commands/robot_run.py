@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jointspace.commands.arguments import RobotRun
-from jointspace.deploy.runtime import BundleEmbedder
 from jointspace.errors import MissingExtraError
 from jointspace.robot.configuration_file import read_robot_config
-from jointspace.robot.core.build import runtime_of_bundle
+from jointspace.robot.core.build import load_bundle, runtime_of_bundle
 
 try:
     from jointspace.robot.dds.names import NodeName
@@ -56,9 +55,7 @@ def run(arguments: RobotRun) -> "RunSummary":
         else config.domain_id or None,
         loopback=arguments.loopback,
     )
-    embedder = BundleEmbedder.load(
-        arguments.bundle, num_threads=config.num_threads, engine=config.engine
-    )
+    embedder = load_bundle(config)
     return run_node(
         runtime_of_bundle(config, embedder),
         network=network,

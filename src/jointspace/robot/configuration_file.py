@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jointspace.config.toml import read_table
 from jointspace.errors import ConfigError, did_you_mean
 from jointspace.robot.configuration import Parameter, RobotConfig, parameters
 from jointspace.robot.core.decoders.velocity import spoken_name
@@ -27,7 +28,7 @@ def read_robot_config(path: Path | None, *, overrides: Sequence[str] = ()) -> Ro
             type or lies outside its range; values contradict each other; an override is not
             `key=value`.
     """
-    table = {} if path is None else _read_table(path)
+    table = {} if path is None else read_table(path)
     source = ", then ".join([*([] if path is None else [str(path)]), *overrides])
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -70,15 +71,6 @@ def robot_config(values: Mapping[str, Any], *, source: str = "robot configuratio
     for conflict in _conflicts(config):
         raise ConfigError(f"{source}: {conflict}")
     return config
-
-
-def _read_table(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is no valid TOML: {error}") from error
 
 
 _WANTED = {"bool": "true or false", "int": "an integer", "float": "a number", "str": "text"}

@@ -16,22 +16,12 @@ from jointspace.robot.core.safety import State
 from jointspace.robot.policy.decoder import RetrievalDecoder
 from jointspace.robot.policy.folder import save_demonstrations
 from jointspace.robot.policy.retrieval import RetrievalPolicy
-from jointspace.sim.scene import ACTION_NAMES
-from tests.robot.policy.tiny import tiny_demonstrations, tiny_pictures
+from tests.robot.policy.tiny import ARM, state_at, tiny_demonstrations, tiny_pictures
 from tests.robot.stand_ins import DIM, FakeEmbedder, FakeStream
 
 KNOWN = tiny_demonstrations(np.random.default_rng(0), text_dim=DIM)
 COMMAND = Command(1, "lift the red block", 0.0)
 EMBED = FakeEmbedder().embed_texts
-ARM = {
-    "decoder": "retrieval",
-    "output": "float64_multi_array",
-    "image_topics": ["front/image", "wrist/image"],
-    "control_rate_hz": 10.0,
-    "channels": list(ACTION_NAMES),
-    "max_speeds": [100.0] * 7,
-    "max_accelerations": [100000.0] * 7,
-}
 
 
 @pytest.fixture
@@ -54,14 +44,6 @@ def make_arm(folder, *, cameras=("front", "wrist"), model_id="id", **settings):
 class FakeJudge:
     def decide(self, similarity):
         return "accept"
-
-
-def state_at(step):
-    """A gripper that closes after four steps, and a tool that moves."""
-    state = np.linspace(0, 1, 14)
-    state[7] = 1.0 if step < 4 else 0.5
-    state[8] = 0.01 * step
-    return state
 
 
 def window(*steps, rate_hz=10.0):

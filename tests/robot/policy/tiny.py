@@ -13,6 +13,16 @@ from jointspace.robot.policy.wordings import KnownWordings
 from jointspace.sim.scene import ACTION_NAMES, STATE_NAMES
 
 LAYOUT = MotionLayout.of(STATE_NAMES, ACTION_NAMES)
+ARM = {
+    "decoder": "retrieval",
+    "output": "float64_multi_array",
+    "image_topics": ["front/image", "wrist/image"],
+    "control_rate_hz": 10.0,
+    "channels": list(ACTION_NAMES),
+    "max_speeds": [100.0] * 7,
+    "max_accelerations": [100000.0] * 7,
+}
+"""Settings of a robot that the policy drives, with limits that change nothing."""
 
 
 def tiny_demonstrations(rng: np.random.Generator, *, text_dim: int = 1) -> Demonstrations:
@@ -31,6 +41,14 @@ def tiny_demonstrations(rng: np.random.Generator, *, text_dim: int = 1) -> Demon
     head = ControlHead(arrays)
     known = KnownWordings(np.eye(text_dim, dtype=np.float32))
     return Demonstrations(("front", "wrist"), 64, 10.0, "id", LAYOUT, observer, known, head, index)
+
+
+def state_at(step: int) -> np.ndarray:
+    """A gripper that closes after four steps, and a tool that moves."""
+    state = np.linspace(0, 1, 14)
+    state[7] = 1.0 if step < 4 else 0.5
+    state[8] = 0.01 * step
+    return state
 
 
 def tiny_pictures(seed: int = 0) -> dict[str, np.ndarray]:

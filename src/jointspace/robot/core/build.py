@@ -28,12 +28,20 @@ def open_runtime(config: RobotConfig) -> RobotRuntime:
         InputError: the bundle sees no pictures.
         MissingExtraError: the engine is not installed.
     """
+    return runtime_of_bundle(config, load_bundle(config))
+
+
+def load_bundle(config: RobotConfig) -> BundleEmbedder:
+    """Loads the bundle that the configuration names, verified, with its threads and engine.
+
+    Raises:
+        ConfigError: no bundle is named.
+        BundleError: the bundle is not as it was written, or of another version.
+        MissingExtraError: the engine is not installed.
+    """
     if not config.bundle:
         raise ConfigError("bundle: got '', expected the folder that 'jointspace export' has made")
-    embedder = BundleEmbedder.load(
-        config.bundle, num_threads=config.num_threads, engine=config.engine
-    )
-    return runtime_of_bundle(config, embedder)
+    return BundleEmbedder.load(config.bundle, num_threads=config.num_threads, engine=config.engine)
 
 
 def runtime_of_bundle(
