@@ -182,6 +182,7 @@ def _optimizer(run: PreparedRun, model: JointModel) -> torch.optim.Optimizer:
     settings = run.config.train
     return build_optimizer(
         model,
+        name=settings.optimizer,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         beta1=settings.beta1,

@@ -17,10 +17,12 @@ from jointspace.train.checkpointing import (
 from jointspace.train.optim import build_optimizer
 
 
-def make_trained(seed=0, width=4):
+def make_trained(seed=0, width=4, name="adamw"):
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(3, width), nn.LayerNorm(width), nn.Linear(width, 1))
-    optimizer = build_optimizer(model, learning_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.98)
+    optimizer = build_optimizer(
+        model, name=name, learning_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.98
+    )
     step(model, optimizer)
     return model, optimizer
 
@@ -31,12 +33,13 @@ def step(model, optimizer):
     optimizer.step()
 
 
-def test_a_loaded_checkpoint_goes_on_bit_by_bit(tmp_path):
-    model, optimizer = make_trained()
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_loaded_checkpoint_goes_on_bit_by_bit(tmp_path, name):
+    model, optimizer = make_trained(name=name)
     state = TrainState(step=7, best_step=5, best_worst=0.1 + 0.2, best_mean=1 / 3, num_worse=2)
     path = save_checkpoint(tmp_path, model=model, optimizer=optimizer, state=state)
     assert path.name == "step-0000007"
-    other, other_optimizer = make_trained(seed=1)
+    other, other_optimizer = make_trained(seed=1, name=name)
     assert load_checkpoint(path, model=other, optimizer=other_optimizer) == state
     for each in ((model, optimizer), (other, other_optimizer)):
         step(*each)

@@ -108,7 +108,8 @@ def test_training_lowers_the_loss(tmp_path):
 
 def test_the_log_tells_how_long_steps_waited_for_their_rows(tmp_path):
     def slowly(step):
-        time.sleep(0.02)
+        if step == 0:  # which has no step before it to hide behind
+            time.sleep(1.0)
         return batch_at(step)
 
     waited = []
@@ -117,12 +118,12 @@ def test_the_log_tells_how_long_steps_waited_for_their_rows(tmp_path):
         (record,) = read_log(tmp_path / name / "log.jsonl")
         assert 0 <= record["waited_s"] <= record["elapsed_s"]
         waited.append(record["waited_s"])
-    # The first step has nothing to do meanwhile; the others may hide a part.
-    assert waited[1] > max(0.02, waited[0])
+    assert waited[1] > waited[0] + 0.3
 
 
-def test_a_continued_run_ends_with_the_same_bits(tmp_path):
-    config = configured(num_steps=20, evaluate_every=5)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_continued_run_ends_with_the_same_bits(tmp_path, optimizer):
+    config = configured(num_steps=20, evaluate_every=5, optimizer=optimizer)
     whole, _ = run(tmp_path / "whole", config=config, model=toy_model())
     with pytest.raises(StopError):
         run(tmp_path / "cut", config=config, model=toy_model(), batches=stopping_at(12))

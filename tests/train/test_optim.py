@@ -155,3 +155,45 @@ def test_gates_learn_at_their_own_rate_and_do_not_decay():
     gate.grad = torch.tensor([1.0, 0.0])
     optimizer.step()
     torch.testing.assert_close(gate.detach(), before - torch.tensor([0.02, 0.0]))
+
+
+def test_muon_steps_fresh_matrices_and_leaves_the_rest_to_adamw():
+    network = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])})
+    pretrained = PretrainedNetwork(
+        network,
+        source="here",
+        tower="text tower",
+        trainable="last-layers",
+        num_trainable_layers=1,
+        probe=lambda each: each["layers"][1](each["layers"][0](torch.ones(1, 2))),
+    )
+    depthwise = nn.Conv2d(4, 4, 3, groups=4)
+    model = nn.ModuleDict(
+        {
+            "backbone": pretrained,
+            "adapter": nn.Linear(2, 2),
+            "kernel": nn.Conv2d(3, 4, 3),
+            "depthwise": depthwise,
+            "embedding": nn.Embedding(5, 4),
+        }
+    )
+    optimizer = build_optimizer(
+        model, name="muon", learning_rate=0.1, weight_decay=0.5, beta1=0.8, beta2=0.9
+    )
+    groups = {group["name"]: group for group in optimizer.param_groups}
+    orthogonal = [group["name"] for group in optimizer.param_groups if group["orthogonal"]]
+    assert orthogonal == ["matrices"]
+    matrices = groups["matrices"]["params"]
+    assert [each.shape for each in matrices] == [(2, 2), (4, 3, 3, 3)]
+    assert matrices[0] is model["adapter"].weight
+    (kernel,) = groups["decayed"]["params"]
+    assert kernel is depthwise.weight
+    assert {name: group["weight_decay"] for name, group in groups.items()} == {
+        "matrices": 0.5,
+        "decayed": 0.5,
+        "others": 0.0,
+        "pretrained decayed": 0.5,
+        "pretrained others": 0.0,
+    }
+    set_learning_rate(optimizer, 0.05)
+    assert groups["matrices"]["lr"] == 0.05

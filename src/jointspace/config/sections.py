@@ -261,6 +261,9 @@ class TrainConfig:
         batch_size: rows of a step, of all processes together.
         chunk_rows: rows of a process that are in memory with their graph at a time (gradient
             caching): the same loss and gradient for half more time; 0 holds all at once.
+        optimizer: `muon` steps the matrices of fresh networks along their orthogonalised momentum,
+            and all else by AdamW. It learns the training rows in about half the steps; give it a
+            weight decay of about 1.
         start_from: run folder whose weights the training starts from; empty starts anew.
         trainable: `adapters` trains the input layers of the robots that `start_from` has not seen,
             the codes of their cameras and what reads these over time, and leaves every other weight
@@ -270,6 +273,7 @@ class TrainConfig:
     num_steps: int = 600
     batch_size: int = 128
     chunk_rows: int = 0
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     beta1: float = 0.9

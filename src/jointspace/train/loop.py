@@ -190,6 +190,7 @@ def run_steps(
     settings = config.train
     optimizer = build_optimizer(
         model,
+        name=settings.optimizer,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         beta1=settings.beta1,

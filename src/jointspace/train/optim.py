@@ -1,12 +1,14 @@
-"""The optimiser: AdamW that decays only weights, and a learning rate that the step decides."""
+"""The optimiser, which decays only weights, and a learning rate that the step decides."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from jointspace.encoders.pretrained import PretrainedNetwork
 from jointspace.models.pair_gates import PairGates
+from jointspace.train.muon import Muon
 
 _NO_DECAY = (nn.Embedding, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
@@ -42,6 +44,7 @@ def parameter_groups(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Ten
 def build_optimizer(
     model: nn.Module,
     *,
+    name: Literal["adamw", "muon"] = "adamw",
     learning_rate: float,
     weight_decay: float,
     beta1: float,
@@ -49,24 +52,27 @@ def build_optimizer(
     pretrained_factor: float = 1.0,
     gate_factor: float = 1.0,
 ) -> torch.optim.AdamW:
-    """Returns AdamW over the trainable parameters.
+    """Returns the optimiser over the trainable parameters.
 
     Args:
         model: what to train.
+        name: `muon` steps what decays as Muon does, save weights of pretrained networks, which were
+            trained with AdamW, and kernels of convolutions that keep channels apart, which are no
+            matrices. `adamw` steps all by AdamW.
         learning_rate: highest learning rate; `set_learning_rate` scales it.
         weight_decay: of weight matrices and kernels; see `parameter_groups`.
-        beta1: decay of the mean gradient.
-        beta2: decay of the mean squared gradient.
+        beta1: AdamW's decay of the mean gradient.
+        beta2: AdamW's decay of the mean squared gradient.
         pretrained_factor: what the learning rate is multiplied by for pretrained networks that are
             trained through; at the rate of fresh weights they forget what they knew.
         gate_factor: what it is multiplied by for the gates of pairs, which do not decay.
 
     Returns:
-        The optimiser, its groups named `decayed` and `others`, and `pretrained decayed`,
-        `pretrained others` and `gate others` where there are such.
+        The optimiser, its groups named `matrices` (of Muon), `decayed` and `others`, and
+        `pretrained decayed`, `pretrained others` and `gate others` where there are such.
 
     Source:
-        Loshchilov & Hutter 2019 (AdamW).
+        Loshchilov & Hutter 2019 (AdamW); see `Muon`.
     """
     decayed, others = parameter_groups(model)
     kinds = {PretrainedNetwork: "pretrained ", PairGates: "gate "}
@@ -77,21 +83,32 @@ def build_optimizer(
         if isinstance(module, kind)
         for parameter in module.parameters()
     }
+    apart = prefixes.keys() | _kernels_of_groups(model)
+    matrices = {
+        key: each for key, each in decayed.items() if name == "muon" and id(each) not in apart
+    }
+    decayed = {key: each for key, each in decayed.items() if key not in matrices}
     factors = {"": 1.0, "pretrained ": pretrained_factor, "gate ": gate_factor}
     groups = [
         {
-            "name": f"{prefix}{name}",
+            "name": f"{prefix}{kind}",
             "params": [each for each in found.values() if prefixes.get(id(each), "") == prefix],
             "weight_decay": decay,
             "factor": factor,
             "lr": factor * learning_rate,
         }
         for prefix, factor in factors.items()
-        for name, found, decay in (("decayed", decayed, weight_decay), ("others", others, 0.0))
+        for kind, found, decay in (
+            ("matrices", matrices, weight_decay),
+            ("decayed", decayed, weight_decay),
+            ("others", others, 0.0),
+        )
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=learning_rate, betas=(beta1, beta2)
-    )
+    groups = [group for group in groups if group["params"]]
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=(beta1, beta2))
+    marked = [{**group, "orthogonal": group["name"] == "matrices"} for group in groups]
+    return Muon(marked, lr=learning_rate, betas=(beta1, beta2))
 
 
 def learning_rate_factor(step: int, *, num_steps: int, warmup_steps: int) -> float:
@@ -118,3 +135,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
     """Sets the learning rate of every group, by its own factor."""
     for group in optimizer.param_groups:
         group["lr"] = group["factor"] * learning_rate
+
+
+def _kernels_of_groups(model: nn.Module) -> set[int]:
+    return {
+        id(module.weight)
+        for module in model.modules()
+        if isinstance(module, nn.modules.conv._ConvNd) and module.groups > 1
+    }
