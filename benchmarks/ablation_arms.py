@@ -28,6 +28,7 @@ QUESTIONS = {
     "fused": "Do fused queries have a term of their own?",
     "rows": "How many steps see whole episodes, and what do the others train?",
     "start": "Does training begin with words and pictures alone?",
+    "optimizer": "Which optimiser, and how much do weights decay?",
     "variety": "Do other wordings, fewer cameras, erased squares or balanced goals help?",
 }
 """Name of a question -> its heading, in the order of the report."""
@@ -114,6 +115,12 @@ ARMS = (
     Arm("words-first-0", "start", ("train.vision_text_fraction=0",)),
     Arm("words-first-.15", "start", ("train.vision_text_fraction=0.15",)),
     Arm("words-first-.3", "start", ("train.vision_text_fraction=0.3",)),
+    Arm("adamw-.05", "optimizer", ("train.optimizer=adamw", "train.weight_decay=0.05")),
+    Arm("adamw-1", "optimizer", ("train.optimizer=adamw", "train.weight_decay=1")),
+    Arm("adamw-6", "optimizer", ("train.optimizer=adamw", "train.weight_decay=6")),
+    Arm("muon-.05", "optimizer", ("train.optimizer=muon", "train.weight_decay=0.05")),
+    Arm("muon-1", "optimizer", ("train.optimizer=muon", "train.weight_decay=1")),
+    Arm("muon-6", "optimizer", ("train.optimizer=muon", "train.weight_decay=6")),
     Arm("cosine", "metric", ("model.pair_metric=cosine",)),
     Arm("gated", "metric", ("model.pair_metric=gated",)),
     Arm("paraphrase-0", "variety", ("augment.paraphrase=0",)),
