@@ -28,6 +28,38 @@ def test_singular_values_become_about_one_and_their_vectors_stay(shape):
     assert core.diagonal().min() > 0.65
 
 
+def iterated(matrix):
+    """The whole matrix, five times, in float64."""
+    x = matrix.double()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x - 4.7750 * gram @ x + 2.0315 * gram @ gram @ x
+    return x
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (24, 200), (40, 9)])
+@pytest.mark.parametrize("rank", [1, 5, 99])
+def test_the_short_way_is_the_iteration_for_gradients_of_any_rank(shape, rank):
+    generator = torch.Generator().manual_seed(rank)
+    u = torch.randn(shape[0], min(rank, *shape), generator=generator)
+    v = torch.randn(min(rank, *shape), shape[1], generator=generator)
+    found = orthogonalised(1e-3 * u @ v)
+    torch.testing.assert_close(found.double(), iterated(1e-3 * u @ v), atol=3e-3, rtol=0)
+
+
+def test_singular_values_of_all_sizes_come_out_as_by_the_iteration():
+    generator = torch.Generator().manual_seed(9)
+    u, _ = torch.linalg.qr(torch.randn(16, 16, generator=generator, dtype=torch.float64))
+    v, _ = torch.linalg.qr(torch.randn(60, 16, generator=generator, dtype=torch.float64))
+    matrix = (u * torch.logspace(0, -6, 16, dtype=torch.float64)) @ v.T
+    found = orthogonalised(matrix.float()).double()
+    torch.testing.assert_close(found, iterated(matrix), atol=0.02, rtol=0)
+    values = (u.T @ found @ v).diagonal()
+    assert values[:6].min() > 0.65
+    assert values.abs()[6:].max() < 1.25
+
+
 def test_the_scale_of_a_gradient_does_not_matter():
     matrix = torch.randn(5, 7, generator=torch.Generator().manual_seed(2))
     for scale in (1e-4, 1e5):

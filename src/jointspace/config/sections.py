@@ -262,8 +262,8 @@ class TrainConfig:
         chunk_rows: rows of a process that are in memory with their graph at a time (gradient
             caching): the same loss and gradient for half more time; 0 holds all at once.
         optimizer: `muon` steps the matrices of fresh networks along their orthogonalised momentum,
-            and all else by AdamW. It learns the training rows in about half the steps; give it a
-            weight decay of about 1.
+            and all else by AdamW. It learns the training rows in about half the steps, and some of
+            them by heart, unless `learning_rate * weight_decay` is about .01.
         start_from: run folder whose weights the training starts from; empty starts anew.
         trainable: `adapters` trains the input layers of the robots that `start_from` has not seen,
             the codes of their cameras and what reads these over time, and leaves every other weight

@@ -23,8 +23,9 @@ class Muon(torch.optim.AdamW):
 
     AdamW's update of a matrix is dominated by the few directions in which the gradient is large.
     Muon's has all of its singular values near 1, so that the network learns in all directions at
-    once: the same training loss in about half the steps. It also fits the training rows that much
-    better, so it wants a higher weight decay than AdamW does.
+    once: the same training loss in about half the steps. It also learns the training rows by heart
+    that much sooner, and wants a weight decay that AdamW would not bear: one that balances a
+    matrix's growth from its first steps on, so that the learning rate decides how far it turns.
 
     A kernel of a convolution is a matrix of one row per output channel. Groups keep the keys `lr`
     and `weight_decay` of AdamW: updates are scaled to AdamW's size, so that both share one learning
@@ -94,6 +95,10 @@ def orthogonalised(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "row co
     A matrix U S V' becomes U S' V', the values of S' between 0.7 and 1.2 but for those that were
     some thousand times smaller than the largest. Zero stays zero.
 
+    Every repetition multiplies by a polynomial of the product of the matrix with itself. These all
+    commute, so the small products are iterated, and their factor is applied once: of a matrix eight
+    times as wide as high in less than half of the time.
+
     Args:
         matrix: of any floating-point type.
 
@@ -101,15 +106,21 @@ def orthogonalised(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "row co
         In float32.
 
     Source:
-        The Newton-Schulz iteration of Jordan et al. 2024 (Muon).
+        The Newton-Schulz iteration of Jordan et al. 2024 (Muon), which multiplies the whole matrix
+        each time.
     """
     a, b, c = _COEFFICIENTS
     wide = matrix.float()
     is_tall = matrix.shape[0] > matrix.shape[1]
-    if is_tall:  # the product below then is the small one
+    if is_tall:
         wide = wide.T
     wide = wide / (wide.norm() + _TINY)
+    gram = wide @ wide.T
+    factor = torch.eye(len(gram), device=gram.device)
     for _ in range(_REPETITIONS):
-        gram = wide @ wide.T
-        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        factor = polynomial @ factor
+        gram = polynomial @ gram @ polynomial
+    wide = factor @ wide
     return wide.T if is_tall else wide
