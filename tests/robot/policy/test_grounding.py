@@ -61,6 +61,26 @@ def test_a_target_that_is_the_fainter_part_of_a_row_is_found_as_well() -> None:
         assert relevance[colour] > 2 * others.max()
 
 
+def test_a_target_that_every_skill_tells_in_its_own_way_is_found() -> None:
+    """The signs of two entries name it together: no direction of the row does."""
+    rng = np.random.default_rng(0)
+    pictures, meant, first = _scenes(600, rng=rng)
+    target = (meant + rng.integers(1, 4, size=600) - 1) % 4 + 1
+    second = np.zeros((600, 2))
+    for number, (picture, colour) in enumerate(zip(pictures, target, strict=True)):
+        y, x = np.argwhere(picture == colour).mean(0)
+        second[number] = (0.3 + 0.005 * y, 0.2 - 0.006 * x)
+    skill = rng.choice([-1.0, 1.0], size=600)
+    named = np.eye(4)[target - 1] * skill[:, None]
+    rows = np.column_stack([np.eye(4)[meant - 1], 0.5 * skill, 0.5 * named])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    counts, places = moments(pictures, num_words=5)
+    grounding = fit_grounding(rows, counts, places, first=first, second=second, rng=rng)
+    assert len(grounding.texts) == 4 * 3 * 2
+    for row, colour in zip(rows[:50], target, strict=False):
+        assert grounding.relevance(row)[1].argmax() == colour
+
+
 def test_pictures_that_do_not_tell_where_the_gripper_went_are_refused() -> None:
     rng = np.random.default_rng(0)
     counts, places = np.zeros((50, 5)), np.zeros((50, 5, 2))

@@ -27,9 +27,11 @@ ARM = {
 
 def tiny_demonstrations(rng: np.random.Generator, *, text_dim: int = 1) -> Demonstrations:
     palette = Palette(np.array([(200, 190, 170), (210, 20, 20)], np.float32))
-    entries = np.zeros((text_dim + 1, 2))
-    entries[:text_dim, 1] = 1
-    observer = Observer(palette, Grounding(np.zeros((6, 2)), entries, entries), num_cameras=2)
+    texts = np.eye(text_dim)
+    weights = np.zeros((text_dim, 2))
+    weights[:, 1] = 1
+    grounding = Grounding(np.zeros((6, 2)), texts, weights, weights)
+    observer = Observer(palette, grounding, num_cameras=2)
     sizes = {"text": (3, text_dim), "first": (6, observer.dim + 3), "second": (6, 6), "row": (4, 6)}
     arrays = {}
     for name, (outer, inner) in {**sizes, "chunk": (40, 4)}.items():

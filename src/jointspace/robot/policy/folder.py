@@ -23,7 +23,7 @@ from jointspace.storage import write_whole
 
 POLICY_FILE = "policy.json"
 ARRAYS_FILE = "demonstrations.npz"
-POLICY_VERSION = 2
+POLICY_VERSION = 3
 _HEAD = "head."
 
 
@@ -38,6 +38,7 @@ def save_demonstrations(demonstrations: Demonstrations, folder: Path) -> None:
     arrays: dict[str, Any] = {
         "colours": own.observer.palette.colours,
         "camera": grounding.camera,
+        "texts": grounding.texts,
         "item": grounding.item,
         "target": grounding.target,
         "wordings": own.wordings.rows,
@@ -83,7 +84,7 @@ def load_demonstrations(folder: Path) -> Demonstrations:
             ),
             observer=Observer(
                 Palette(arrays["colours"]),
-                Grounding(arrays["camera"], arrays["item"], arrays["target"]),
+                Grounding(arrays["camera"], arrays["texts"], arrays["item"], arrays["target"]),
                 num_cameras=len(stored["cameras"]),
             ),
             wordings=KnownWordings(arrays["wordings"]),

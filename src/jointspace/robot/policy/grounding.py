@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float64
 
 from jointspace.errors import InputError
 from jointspace.robot.policy.places import quadratic
+from jointspace.robot.policy.wordings import distinct_rows
 
 _FEWEST_PIXELS, _MOST_PIXELS = 3, 150
 """Fewer are noise, more are the table."""
@@ -23,11 +24,9 @@ _COARSE_ROUNDS = 4
 _COARSE_M, _FINE_M, _INLIER_M = 0.05, 0.03, 0.02
 _HERE_M, _THERE_M, _NEXT_M = 0.03, 0.02, 0.16
 _MOVED_M = 0.04
-_ITEM_RIDGE, _TARGET_RIDGE = 1.0, 0.03
+_ITEM_RIDGE, _TARGET_RIDGE = 0.1, 0.01
 """The target is a fainter part of a sentence's row than the item. Less for the item would find no
-more in wordings that were trained on, and much less in others."""
-_CONSTANT = 0.3
-"""The row's additional entry."""
+more in wordings that were trained on, and less in others."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +36,23 @@ class Grounding:
     Attributes:
         camera: "6 2": from the monomials of a place in the first camera's picture to x and y in
             metres, for what lies on the table.
-        item: from a row (and a constant) to each word's relevance to what is acted on.
+        texts: rows of the instructions that were demonstrated, each once.
+        item: what each of them adds to each word's relevance to what is acted on, by its likeness
+            (`_likeness`) to the command.
         target: the same of where it goes.
     """
 
     camera: Float64[np.ndarray, "6 2"]
-    item: Float64[np.ndarray, "entry word"]
-    target: Float64[np.ndarray, "entry word"]
+    texts: Float[np.ndarray, "text dim"]
+    item: Float64[np.ndarray, "text word"]
+    target: Float64[np.ndarray, "text word"]
 
     def relevance(
         self, text_row: Float[np.ndarray, " dim"]
     ) -> tuple[Float64[np.ndarray, " word"], Float64[np.ndarray, " word"]]:
         """Returns the relevance of every word to a command's item and to its target, 0..1."""
-        entries = np.append(text_row.astype(np.float64), _CONSTANT)
-        item, target = (np.clip(entries @ each, 0, 1) ** 2 for each in (self.item, self.target))
+        likeness = _likeness(text_row[None], self.texts)[0]
+        item, target = (np.clip(likeness @ each, 0, 1) ** 2 for each in (self.item, self.target))
         return item, target
 
     def on_table(self, place: Float[np.ndarray, "2"]) -> Float64[np.ndarray, "2"]:
@@ -104,7 +106,9 @@ def fit_grounding(
     seen = counts >= _FEWEST_PIXELS
     item = _fit_relevance(text_rows, here, seen, ridge=_ITEM_RIDGE)
     target = _fit_relevance(text_rows, there, seen, ridge=_TARGET_RIDGE)
-    return Grounding(camera, item, target)
+    texts, place = distinct_rows(text_rows)
+    told = place[:, None] == np.arange(len(texts))
+    return Grounding(camera, texts, told.T @ item, told.T @ target)
 
 
 def _fit_camera(
@@ -151,12 +155,23 @@ def _fit_relevance(
     seen: Bool[np.ndarray, "episode word"],
     *,
     ridge: float,
-) -> Float64[np.ndarray, "entry word"]:
-    """Ridge regression of every word's relevance, over the episodes that show it."""
-    entries = np.column_stack([text_rows.astype(np.float64), np.full(len(text_rows), _CONSTANT)])
-    weights = np.zeros((entries.shape[1], wanted.shape[1]))
+) -> Float64[np.ndarray, "episode word"]:
+    """Kernel ridge regression of every word's relevance, over the episodes that show it."""
+    likeness = _likeness(text_rows, text_rows)
+    weights = np.zeros_like(wanted, dtype=np.float64)
     for word in np.flatnonzero(seen.sum(0) >= _FEWEST_EPISODES):
-        own = entries[seen[:, word]]
-        gram = own.T @ own + ridge * np.eye(own.shape[1])
-        weights[:, word] = np.linalg.solve(gram, own.T @ wanted[seen[:, word], word])
+        own = np.flatnonzero(seen[:, word])
+        gram = likeness[np.ix_(own, own)] + ridge * np.eye(len(own))
+        weights[own, word] = np.linalg.solve(gram, wanted[own, word])
     return weights
+
+
+def _likeness(
+    one: Float[np.ndarray, "row dim"], other: Float[np.ndarray, "text dim"]
+) -> Float64[np.ndarray, "row text"]:
+    """The quadratic kernel of unit rows, 0..1.
+
+    What a row says of the target is said in another way for each skill, so that no one direction
+    tells it; products of two entries do.
+    """
+    return ((1 + one.astype(np.float64) @ other.astype(np.float64).T) / 2) ** 2
