@@ -35,6 +35,7 @@ from jointspace.sim.goals import SKILLS, Goal
 from jointspace.sim.language import sentences
 from jointspace.sim.plan import is_unseen_combination
 
+EXPERIMENTS = ("told", "finding", "language")
 _NEAR_M = 0.04
 _RIDGE = 0.05
 _TARGETED = ("put", "stack", "beside")
@@ -158,20 +159,23 @@ def main() -> int:
     parser.add_argument("--scenes", type=int, default=40, help="to find things in, per skill")
     parser.add_argument("--goals", type=int, default=80, help="to be named, per skill")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     known, embed = load_demonstrations(arguments.policy), text_embedder(load_run(arguments.run))
     seed = arguments.seed
-    findings = [
-        *told_the_places(
+    findings: list[Finding] = []
+    if "told" in arguments.only:
+        findings += told_the_places(
             arguments.demonstrations,
             num_steps=arguments.steps,
             episodes=arguments.episodes,
             seed=seed,
-        ),
-        *finding(known, embed, episodes=arguments.scenes, seed=seed),
-        *language(embed, num_goals=arguments.goals, seed=seed),
-    ]
+        )
+    if "finding" in arguments.only:
+        findings += finding(known, embed, episodes=arguments.scenes, seed=seed)
+    if "language" in arguments.only:
+        findings += language(embed, num_goals=arguments.goals, seed=seed)
     table = Table(caption="shares in %, with their 95 % Wilson intervals")
     for name in ("experiment", "what", "share", "of", ""):
         table.add_column(name, justify="right" if name in ("share", "of") else "left")

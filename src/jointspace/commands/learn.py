@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,11 @@ def run(arguments: Learn) -> Learned:
         _pictures(store, place) for store, episodes in chosen for place, _ in episodes[::step]
     )
     palette = fit_palette(spread, seed=arguments.seed)
-    observer = fit_observer(demonstrations(), palette, layout, seed=arguments.seed)
-    moments = observe_all(demonstrations(), observer, layout, stride=arguments.stride)
+    observer, relevances = fit_observer(demonstrations(), palette, layout, seed=arguments.seed)
+    observe = partial(observe_all, observer=observer, layout=layout, stride=arguments.stride)
+    # Learned from as they show themselves, and found as a robot will see them.
+    moments = observe(demonstrations(), relevances=relevances)
+    met = observe(demonstrations())
     wordings = KnownWordings.of(moments.text_rows)
     told = np.stack([wordings.nearest(row) for row in moments.text_rows])
     with progress_bar("learning") as report:
@@ -125,7 +129,7 @@ def run(arguments: Learn) -> Learned:
                 progress=report,
             )
         )
-    rows = head.rows(moments.seen, told[moments.episodes])
+    rows = head.rows(met.seen, told[met.episodes])
     save_demonstrations(
         Demonstrations(
             cameras=tuple(name.split(".")[-1] for name in preprocessor.cameras),

@@ -35,7 +35,7 @@ def test_demonstrations_alone_teach_which_colour_a_command_is_about_and_where_it
     pictures, meant, goals = _scenes(300, rng=rng)
     rows = np.eye(4)[meant - 1]
     counts, places = moments(pictures, num_words=5)
-    grounding = fit_grounding(rows, counts, places, first=goals, second=goals, rng=rng)
+    grounding, _ = fit_grounding(rows, counts, places, first=goals, second=goals, rng=rng)
     others, other_meant, other_goals = _scenes(50, rng=np.random.default_rng(1))
     for picture, colour, goal in zip(others, other_meant, other_goals, strict=True):
         relevance, _ = grounding.relevance(np.eye(4)[colour - 1])
@@ -54,7 +54,7 @@ def test_a_target_that_is_the_fainter_part_of_a_row_is_found_as_well() -> None:
         second[number] = (0.3 + 0.005 * y, 0.2 - 0.006 * x)
     rows = np.concatenate([np.eye(4)[meant - 1], 0.03 * np.eye(4)[target - 1]], axis=1)
     counts, places = moments(pictures, num_words=5)
-    grounding = fit_grounding(rows, counts, places, first=first, second=second, rng=rng)
+    grounding, _ = fit_grounding(rows, counts, places, first=first, second=second, rng=rng)
     for row, colour in zip(rows[:50], target, strict=False):
         relevance = grounding.relevance(row)[1]
         others = np.delete(relevance, colour)
@@ -75,10 +75,27 @@ def test_a_target_that_every_skill_tells_in_its_own_way_is_found() -> None:
     rows = np.column_stack([np.eye(4)[meant - 1], 0.5 * skill, 0.5 * named])
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     counts, places = moments(pictures, num_words=5)
-    grounding = fit_grounding(rows, counts, places, first=first, second=second, rng=rng)
+    grounding, _ = fit_grounding(rows, counts, places, first=first, second=second, rng=rng)
     assert len(grounding.texts) == 4 * 3 * 2
     for row, colour in zip(rows[:50], target, strict=False):
         assert grounding.relevance(row)[1].argmax() == colour
+
+
+def test_what_learns_from_demonstrations_reads_what_they_show_and_else_what_they_are_told() -> None:
+    rng = np.random.default_rng(0)
+    pictures, meant, goals = _scenes(300, rng=rng)
+    rows = np.eye(4)[meant - 1]
+    rows[0] = np.eye(4)[meant[0] % 4]  # says another colour than it does
+    goals[1] += 5.0  # does what no picture shows
+    counts, places = moments(pictures, num_words=5)
+    grounding, (item, target) = fit_grounding(
+        rows, counts, places, first=goals, second=goals, rng=rng
+    )
+    assert item.shape == target.shape == (300, 5)
+    assert item[0].argmax() == meant[0]
+    assert grounding.relevance(rows[0])[0].argmax() != meant[0]
+    np.testing.assert_allclose(item[1], grounding.relevance(rows[1])[0])
+    assert (item.argmax(1) == meant).all()
 
 
 def test_pictures_that_do_not_tell_where_the_gripper_went_are_refused() -> None:

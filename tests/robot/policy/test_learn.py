@@ -34,8 +34,13 @@ def palette():
 
 
 @pytest.fixture(scope="module")
-def observer(palette):
+def fitted(palette):
     return fit_observer(demonstrations(), palette, LAYOUT, seed=0)
+
+
+@pytest.fixture(scope="module")
+def observer(fitted):
+    return fitted[0]
 
 
 def test_the_palette_knows_the_colours_of_the_demonstrations(palette):
@@ -74,9 +79,10 @@ def test_the_observer_learns_which_thing_is_meant_and_where_it_lies(palette, obs
             np.testing.assert_allclose(observer.grounding.on_table(place), lies_m, atol=0.01)
 
 
-def test_moments_are_what_is_seen_and_the_actions_that_follow(observer):
+def test_moments_are_what_is_seen_and_the_actions_that_follow(fitted):
+    observer, relevances = fitted
     few = RECORDS[:3]
-    moments = observe_all(demonstrations(few), observer, LAYOUT)
+    moments = observe_all(demonstrations(few), observer, LAYOUT, relevances=relevances)
     assert moments.seen.shape == (3 * NUM_STEPS, observer.dim)
     np.testing.assert_array_equal(moments.episodes, np.repeat(range(3), NUM_STEPS))
     np.testing.assert_array_equal(moments.text_rows, [told(record) for record in few])
@@ -84,9 +90,12 @@ def test_moments_are_what_is_seen_and_the_actions_that_follow(observer):
     np.testing.assert_allclose(followed, few[1].action[1:9], atol=1e-6)
 
 
-def test_a_stride_leaves_out_other_steps_of_each_demonstration(observer):
-    whole = observe_all(demonstrations(RECORDS[:3]), observer, LAYOUT)
-    thinned = observe_all(demonstrations(RECORDS[:3]), observer, LAYOUT, stride=4)
+def test_a_stride_leaves_out_other_steps_of_each_demonstration(fitted):
+    observer, relevances = fitted
+    whole = observe_all(demonstrations(RECORDS[:3]), observer, LAYOUT, relevances=relevances)
+    thinned = observe_all(
+        demonstrations(RECORDS[:3]), observer, LAYOUT, relevances=relevances, stride=4
+    )
     kept = [*range(0, 10, 4), *range(11, 20, 4), *range(22, 30, 4)]
     np.testing.assert_array_equal(thinned.seen, whole.seen[kept])
     np.testing.assert_array_equal(thinned.chunks, whole.chunks[kept])

@@ -24,9 +24,13 @@ _COARSE_ROUNDS = 4
 _COARSE_M, _FINE_M, _INLIER_M = 0.05, 0.03, 0.02
 _HERE_M, _THERE_M, _NEXT_M = 0.03, 0.02, 0.16
 _MOVED_M = 0.04
+_SHOWN = 0.25
 _ITEM_RIDGE, _TARGET_RIDGE = 0.1, 0.01
 """The target is a fainter part of a sentence's row than the item. Less for the item would find no
 more in wordings that were trained on, and less in others."""
+
+Relevances = tuple[Float64[np.ndarray, "episode word"], Float64[np.ndarray, "episode word"]]
+"""Of every word to item and target."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,7 @@ class Grounding:
     ) -> tuple[Float64[np.ndarray, " word"], Float64[np.ndarray, " word"]]:
         """Returns the relevance of every word to a command's item and to its target, 0..1."""
         likeness = _likeness(text_row[None], self.texts)[0]
-        item, target = (np.clip(likeness @ each, 0, 1) ** 2 for each in (self.item, self.target))
-        return item, target
+        return _as_relevance(likeness @ self.item), _as_relevance(likeness @ self.target)
 
     def on_table(self, place: Float[np.ndarray, "2"]) -> Float64[np.ndarray, "2"]:
         """Returns x and y, in metres, of a place in the first camera's picture."""
@@ -68,7 +71,7 @@ def fit_grounding(
     first: Float[np.ndarray, "episode 2"],
     second: Float[np.ndarray, "episode 2"],
     rng: np.random.Generator,
-) -> Grounding:
+) -> tuple[Grounding, Relevances]:
     """Learns a grounding from the first pictures of demonstrations; in closed form, in seconds.
 
     Args:
@@ -80,7 +83,10 @@ def fit_grounding(
         rng: draws the triples from which the camera's place is guessed.
 
     Returns:
-        The grounding.
+        The grounding, and the relevance of every word to each demonstration's item and target as it
+        shows them itself, by where its gripper went; as its instruction tells them where it does
+        not. What learns from the demonstrations is to read these: then it trusts what it is told to
+        look for, and does not learn to do without.
 
     Raises:
         InputError: no visual word tells where the gripper went, as where all scenes are alike.
@@ -104,11 +110,16 @@ def fit_grounding(
     moved = np.linalg.norm(first - second, axis=1) > _MOVED_M
     there = np.where(moved[:, None], there, here)
     seen = counts >= _FEWEST_PIXELS
-    item = _fit_relevance(text_rows, here, seen, ridge=_ITEM_RIDGE)
-    target = _fit_relevance(text_rows, there, seen, ridge=_TARGET_RIDGE)
     texts, place = distinct_rows(text_rows)
     told = place[:, None] == np.arange(len(texts))
-    return Grounding(camera, texts, told.T @ item, told.T @ target)
+    likeness = _likeness(text_rows, text_rows)
+    weights, relevances = [], []
+    for wanted, ridge in ((here, _ITEM_RIDGE), (there, _TARGET_RIDGE)):
+        own = _fit_relevance(likeness, wanted, seen, ridge=ridge)
+        weights.append(told.T @ own)
+        shown = wanted.max(1, keepdims=True) > _SHOWN
+        relevances.append(np.where(shown, wanted, _as_relevance(likeness @ own)))
+    return Grounding(camera, texts, *weights), (relevances[0], relevances[1])
 
 
 def _fit_camera(
@@ -150,20 +161,23 @@ def _fit_camera(
 
 
 def _fit_relevance(
-    text_rows: Float[np.ndarray, "episode dim"],
+    likeness: Float64[np.ndarray, "episode episode"],
     wanted: Float64[np.ndarray, "episode word"],
     seen: Bool[np.ndarray, "episode word"],
     *,
     ridge: float,
 ) -> Float64[np.ndarray, "episode word"]:
     """Kernel ridge regression of every word's relevance, over the episodes that show it."""
-    likeness = _likeness(text_rows, text_rows)
     weights = np.zeros_like(wanted, dtype=np.float64)
     for word in np.flatnonzero(seen.sum(0) >= _FEWEST_EPISODES):
         own = np.flatnonzero(seen[:, word])
         gram = likeness[np.ix_(own, own)] + ridge * np.eye(len(own))
         weights[own, word] = np.linalg.solve(gram, wanted[own, word])
     return weights
+
+
+def _as_relevance(predicted: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
+    return np.clip(predicted, 0, 1) ** 2
 
 
 def _likeness(

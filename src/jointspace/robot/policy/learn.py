@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from jointspace.errors import InputError
-from jointspace.robot.policy.grounding import Grounding, fit_grounding
+from jointspace.robot.policy.grounding import Relevances, fit_grounding
 from jointspace.robot.policy.motion import (
     MotionLayout,
     action_chunks,
@@ -76,8 +76,12 @@ def fit_palette(
 
 def fit_observer(
     demonstrations: Iterable[Demonstration], palette: Palette, layout: MotionLayout, *, seed: int
-) -> Observer:
+) -> tuple[Observer, Relevances]:
     """Learns what the instructions are about, from the first pictures and where grippers went.
+
+    Returns:
+        The observer, and what every demonstration's words are worth to what learns from it; see
+        `fit_grounding`.
 
     Raises:
         InputError: there are no demonstrations, or nothing in the pictures tells where they went.
@@ -93,7 +97,7 @@ def fit_observer(
     if not words:
         raise InputError("retrieval policy: there are no demonstrations to learn from")
     counts, means = moments(np.stack(words), num_words=len(palette))
-    grounding: Grounding = fit_grounding(
+    grounding, relevances = fit_grounding(
         np.stack(rows),
         counts,
         means,
@@ -101,7 +105,7 @@ def fit_observer(
         second=np.stack(second),
         rng=np.random.default_rng(seed),
     )
-    return Observer(palette, grounding, num_cameras)
+    return Observer(palette, grounding, num_cameras), relevances
 
 
 def observe_all(
@@ -109,6 +113,7 @@ def observe_all(
     observer: Observer,
     layout: MotionLayout,
     *,
+    relevances: Relevances | None = None,
     stride: int = 1,
 ) -> Moments:
     """Turns demonstrations into moments.
@@ -117,12 +122,18 @@ def observe_all(
         demonstrations: the episodes.
         observer: finds what each instruction is about.
         layout: of state and action.
+        relevances: of every demonstration, as it shows them; None looks for what its instruction
+            tells, as a robot does.
         stride: steps from one moment to the next.
     """
     seen, chunks, episodes, rows = [], [], [], []
     for number, each in enumerate(demonstrations):
         motion = episode_motion(each.states, layout)
-        relevance = observer.grounding.relevance(each.text_row)
+        relevance = (
+            observer.grounding.relevance(each.text_row)
+            if relevances is None
+            else (relevances[0][number], relevances[1][number])
+        )
         steps = range(number % stride, len(each.actions), stride)
         words = observer.palette.words(each.pictures[steps.start :: stride])
         seen += [
