@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +109,9 @@ def run(arguments: Learn) -> Learned:
     )
     palette = fit_palette(spread, seed=arguments.seed)
     observer, relevances = fit_observer(demonstrations(), palette, layout, seed=arguments.seed)
-    observe = partial(observe_all, observer=observer, layout=layout, stride=arguments.stride)
-    # Learned from as they show themselves, and found as a robot will see them.
-    moments = observe(demonstrations(), relevances=relevances)
-    met = observe(demonstrations())
+    moments = observe_all(
+        demonstrations(), observer, layout, relevances=relevances, stride=arguments.stride
+    )
     wordings = KnownWordings.of(moments.text_rows)
     told = np.stack([wordings.nearest(row) for row in moments.text_rows])
     with progress_bar("learning") as report:
@@ -129,7 +127,7 @@ def run(arguments: Learn) -> Learned:
                 progress=report,
             )
         )
-    rows = head.rows(met.seen, told[met.episodes])
+    rows = head.rows(moments.seen, told[moments.episodes])
     save_demonstrations(
         Demonstrations(
             cameras=tuple(name.split(".")[-1] for name in preprocessor.cameras),

@@ -118,7 +118,10 @@ def test_learning_and_acting_see_the_same_moment() -> None:
     demonstration = Demonstration(
         stacked, states, np.zeros((6, 7), np.float32), np.ones(1, np.float32)
     )
-    moments = observe_all([demonstration], known.observer, LAYOUT)
+    item, target = known.observer.grounding.relevance(np.ones(1))
+    moments = observe_all(
+        [demonstration], known.observer, LAYOUT, relevances=(item[None], target[None])
+    )
     expected = known.head.chunks(known.head.rows(moments.seen, np.ones((6, 1), np.float32)))
     policy = _policy(known, "cloning", replan_steps=1)
     policy.reset({"state": states[0], "pictures": pictures[0]}, "lift")

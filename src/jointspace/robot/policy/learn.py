@@ -113,7 +113,7 @@ def observe_all(
     observer: Observer,
     layout: MotionLayout,
     *,
-    relevances: Relevances | None = None,
+    relevances: Relevances,
     stride: int = 1,
 ) -> Moments:
     """Turns demonstrations into moments.
@@ -122,18 +122,13 @@ def observe_all(
         demonstrations: the episodes.
         observer: finds what each instruction is about.
         layout: of state and action.
-        relevances: of every demonstration, as it shows them; None looks for what its instruction
-            tells, as a robot does.
+        relevances: of every demonstration, from `fit_observer`.
         stride: steps from one moment to the next.
     """
     seen, chunks, episodes, rows = [], [], [], []
     for number, each in enumerate(demonstrations):
         motion = episode_motion(each.states, layout)
-        relevance = (
-            observer.grounding.relevance(each.text_row)
-            if relevances is None
-            else (relevances[0][number], relevances[1][number])
-        )
+        relevance = (relevances[0][number], relevances[1][number])
         steps = range(number % stride, len(each.actions), stride)
         words = observer.palette.words(each.pictures[steps.start :: stride])
         seen += [
