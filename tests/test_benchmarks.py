@@ -91,11 +91,18 @@ def test_marked_blocks_of_a_page_are_rewritten_and_nothing_else(tmp_path):
         rewrite_blocks(page, {"y": "no"})
 
 
-def test_every_question_and_the_quality_table_have_their_block_on_the_page():
-    page = (ROOT / "docs" / "concepts" / "evidence.md").read_text(encoding="utf-8")
-    for name in ("setup", *QUESTIONS, "quality"):
-        assert page.count(f"<!-- measured: {name} -->") == 1
-        assert page.count(f"<!-- end of {name} -->") == 1
+def test_every_question_and_the_quality_table_have_their_block_on_one_page():
+    """Short trainings answer most; what they cannot show is asked at full length."""
+    concepts = ROOT / "docs" / "concepts"
+    short, full = (
+        (concepts / f"{name}.md").read_text(encoding="utf-8")
+        for name in ("evidence", "evidence-full-length")
+    )
+    for name in (*QUESTIONS, "quality"):
+        assert (short + full).count(f"<!-- measured: {name} -->") == 1
+        assert (short + full).count(f"<!-- end of {name} -->") == 1
+    for page in (short, full):
+        assert page.count("<!-- measured: setup -->") == page.count("<!-- end of setup -->") == 1
 
 
 def test_true_positives_are_counted_at_the_lowest_threshold_that_keeps_the_rate():
