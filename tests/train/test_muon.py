@@ -79,6 +79,11 @@ def test_half_precision_is_iterated_in_float32():
     torch.testing.assert_close(found, orthogonalised(matrix.float()))
 
 
+def muon_of(parameter, *, lr, weight_decay):
+    group = {"params": [parameter], "orthogonal": True, "weight_decay": weight_decay}
+    return Muon([group], lr=lr, betas=(0.9, 0.98))
+
+
 def stepped(parameter, optimizer, *, steps=6, seed=3):
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
@@ -94,11 +99,7 @@ def test_matrices_move_as_by_the_optimiser_of_torch(shape):
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
     moved = stepped(
         ours,
-        Muon(
-            [{"params": [ours], "orthogonal": True, "weight_decay": 0.3}],
-            lr=0.02,
-            betas=(0.9, 0.98),
-        ),
+        muon_of(ours, lr=0.02, weight_decay=0.3),
     )
     expected = stepped(
         theirs,
@@ -114,11 +115,7 @@ def test_a_kernel_is_a_matrix_of_one_row_per_output_channel():
     matrix = nn.Parameter(start.flatten(1).clone())
     gradient = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(6))
     for parameter in (kernel, matrix):
-        optimizer = Muon(
-            [{"params": [parameter], "orthogonal": True, "weight_decay": 0.1}],
-            lr=0.1,
-            betas=(0.9, 0.98),
-        )
+        optimizer = muon_of(parameter, lr=0.1, weight_decay=0.1)
         parameter.grad = gradient.view(parameter.shape).clone()
         optimizer.step()
     torch.testing.assert_close(kernel.detach().flatten(1), matrix.detach())
@@ -126,11 +123,7 @@ def test_a_kernel_is_a_matrix_of_one_row_per_output_channel():
 
 def test_an_update_is_as_large_as_one_of_adamw():
     parameter = nn.Parameter(torch.zeros(64, 200))
-    optimizer = Muon(
-        [{"params": [parameter], "orthogonal": True, "weight_decay": 0.0}],
-        lr=0.01,
-        betas=(0.9, 0.98),
-    )
+    optimizer = muon_of(parameter, lr=0.01, weight_decay=0.0)
     moved = stepped(parameter, optimizer, steps=1)
     assert moved.square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.25)
 
@@ -162,11 +155,7 @@ def test_all_other_groups_move_exactly_as_by_adamw():
 
 def test_a_parameter_without_a_gradient_neither_moves_nor_decays():
     parameter = nn.Parameter(torch.ones(2, 2))
-    optimizer = Muon(
-        [{"params": [parameter], "orthogonal": True, "weight_decay": 0.5}],
-        lr=0.1,
-        betas=(0.9, 0.98),
-    )
+    optimizer = muon_of(parameter, lr=0.1, weight_decay=0.5)
     optimizer.step()
     assert torch.equal(parameter.detach(), torch.ones(2, 2))
     assert not optimizer.state
@@ -174,11 +163,7 @@ def test_a_parameter_without_a_gradient_neither_moves_nor_decays():
 
 def test_a_closure_is_called_with_gradients():
     parameter = nn.Parameter(torch.ones(2, 3))
-    optimizer = Muon(
-        [{"params": [parameter], "orthogonal": True, "weight_decay": 0.0}],
-        lr=0.1,
-        betas=(0.9, 0.98),
-    )
+    optimizer = muon_of(parameter, lr=0.1, weight_decay=0.0)
 
     def closure():
         optimizer.zero_grad()

@@ -106,9 +106,10 @@ def test_every_group_follows_the_learning_rate():
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
 
 
-def test_pretrained_networks_learn_at_their_own_rate():
+def half_trained_network():
+    """Two layers, the last of which is trained."""
     network = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])})
-    pretrained = PretrainedNetwork(
+    return PretrainedNetwork(
         network,
         source="here",
         tower="text tower",
@@ -116,6 +117,10 @@ def test_pretrained_networks_learn_at_their_own_rate():
         num_trainable_layers=1,
         probe=lambda each: each["layers"][1](each["layers"][0](torch.ones(1, 2))),
     )
+
+
+def test_pretrained_networks_learn_at_their_own_rate():
+    pretrained = half_trained_network()
     model = nn.ModuleDict({"backbone": pretrained, "adapter": nn.Linear(2, 2)})
     optimizer = build_optimizer(
         model,
@@ -158,15 +163,7 @@ def test_gates_learn_at_their_own_rate_and_do_not_decay():
 
 
 def test_muon_steps_fresh_matrices_and_leaves_the_rest_to_adamw():
-    network = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])})
-    pretrained = PretrainedNetwork(
-        network,
-        source="here",
-        tower="text tower",
-        trainable="last-layers",
-        num_trainable_layers=1,
-        probe=lambda each: each["layers"][1](each["layers"][0](torch.ones(1, 2))),
-    )
+    pretrained = half_trained_network()
     depthwise = nn.Conv2d(4, 4, 3, groups=4)
     model = nn.ModuleDict(
         {

@@ -112,7 +112,7 @@ def run(arguments: Learn) -> Learned:
     moments = observe_all(
         demonstrations(), observer, layout, relevances=relevances, stride=arguments.stride
     )
-    wordings = KnownWordings.of(moments.text_rows)
+    wordings = KnownWordings(observer.grounding.texts)
     told = np.stack([wordings.nearest(row) for row in moments.text_rows])
     with progress_bar("learning") as report:
         head = ControlHead(

@@ -30,11 +30,23 @@ def _scenes(count: int, *, rng: np.random.Generator) -> tuple[np.ndarray, np.nda
     return pictures, meant, goals
 
 
+def _targets(
+    pictures: np.ndarray, meant: np.ndarray, *, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Another colour of each picture, and where it is on the table."""
+    target = (meant + rng.integers(1, 4, size=len(meant)) - 1) % 4 + 1
+    second = np.zeros((len(meant), 2))
+    for number, (picture, colour) in enumerate(zip(pictures, target, strict=True)):
+        y, x = np.argwhere(picture == colour).mean(0)
+        second[number] = (0.3 + 0.005 * y, 0.2 - 0.006 * x)
+    return target, second
+
+
 def test_demonstrations_alone_teach_which_colour_a_command_is_about_and_where_it_lies() -> None:
     rng = np.random.default_rng(0)
     pictures, meant, goals = _scenes(300, rng=rng)
     rows = np.eye(4)[meant - 1]
-    counts, places = moments(pictures, num_words=5)
+    rows, (counts, places) = np.float32(rows), moments(pictures, num_words=5)
     grounding, _ = fit_grounding(rows, counts, places, first=goals, second=goals, rng=rng)
     others, other_meant, other_goals = _scenes(50, rng=np.random.default_rng(1))
     for picture, colour, goal in zip(others, other_meant, other_goals, strict=True):
@@ -47,13 +59,9 @@ def test_demonstrations_alone_teach_which_colour_a_command_is_about_and_where_it
 def test_a_target_that_is_the_fainter_part_of_a_row_is_found_as_well() -> None:
     rng = np.random.default_rng(0)
     pictures, meant, first = _scenes(300, rng=rng)
-    target = (meant + rng.integers(1, 4, size=300) - 1) % 4 + 1
-    second = np.zeros((300, 2))
-    for number, (picture, colour) in enumerate(zip(pictures, target, strict=True)):
-        y, x = np.argwhere(picture == colour).mean(0)
-        second[number] = (0.3 + 0.005 * y, 0.2 - 0.006 * x)
+    target, second = _targets(pictures, meant, rng=rng)
     rows = np.concatenate([np.eye(4)[meant - 1], 0.03 * np.eye(4)[target - 1]], axis=1)
-    counts, places = moments(pictures, num_words=5)
+    rows, (counts, places) = np.float32(rows), moments(pictures, num_words=5)
     grounding, _ = fit_grounding(rows, counts, places, first=first, second=second, rng=rng)
     for row, colour in zip(rows[:50], target, strict=False):
         relevance = grounding.relevance(row)[1]
@@ -65,16 +73,12 @@ def test_a_target_that_every_skill_tells_in_its_own_way_is_found() -> None:
     """The signs of two entries name it together: no direction of the row does."""
     rng = np.random.default_rng(0)
     pictures, meant, first = _scenes(600, rng=rng)
-    target = (meant + rng.integers(1, 4, size=600) - 1) % 4 + 1
-    second = np.zeros((600, 2))
-    for number, (picture, colour) in enumerate(zip(pictures, target, strict=True)):
-        y, x = np.argwhere(picture == colour).mean(0)
-        second[number] = (0.3 + 0.005 * y, 0.2 - 0.006 * x)
+    target, second = _targets(pictures, meant, rng=rng)
     skill = rng.choice([-1.0, 1.0], size=600)
     named = np.eye(4)[target - 1] * skill[:, None]
     rows = np.column_stack([np.eye(4)[meant - 1], 0.5 * skill, 0.5 * named])
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    counts, places = moments(pictures, num_words=5)
+    rows, (counts, places) = np.float32(rows), moments(pictures, num_words=5)
     grounding, _ = fit_grounding(rows, counts, places, first=first, second=second, rng=rng)
     assert len(grounding.texts) == 4 * 3 * 2
     for row, colour in zip(rows[:50], target, strict=False):
@@ -87,7 +91,7 @@ def test_what_learns_from_demonstrations_reads_what_they_show_and_else_what_they
     rows = np.eye(4)[meant - 1]
     rows[0] = np.eye(4)[meant[0] % 4]  # says another colour than it does
     goals[1] += 5.0  # does what no picture shows
-    counts, places = moments(pictures, num_words=5)
+    rows, (counts, places) = np.float32(rows), moments(pictures, num_words=5)
     grounding, (item, target) = fit_grounding(
         rows, counts, places, first=goals, second=goals, rng=rng
     )
@@ -103,7 +107,7 @@ def test_pictures_that_do_not_tell_where_the_gripper_went_are_refused() -> None:
     counts, places = np.zeros((50, 5)), np.zeros((50, 5, 2))
     goals = rng.random((50, 2))
     with pytest.raises(InputError, match="0 of 50 demonstrations"):
-        fit_grounding(np.eye(50), counts, places, first=goals, second=goals, rng=rng)
+        fit_grounding(np.float32(np.eye(50)), counts, places, first=goals, second=goals, rng=rng)
 
 
 def test_a_palette_names_the_nearest_colour_and_finds_those_of_its_pictures() -> None:

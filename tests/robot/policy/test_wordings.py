@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jointspace.errors import InputError
-from jointspace.robot.policy.wordings import KnownWordings
+from jointspace.robot.policy.wordings import KnownWordings, distinct_rows
 
 
 def unit(rows):
@@ -47,10 +47,12 @@ def test_a_part_that_no_known_wording_has_is_left_out():
 def test_an_instruction_told_twice_counts_once():
     rows = unit(np.random.default_rng(0).normal(size=(6, 8)))
     told = np.concatenate([rows, rows[:3] + np.float32(1e-7), rows[:1]])
-    assert len(KnownWordings.of(told).rows) == 6
+    assert len(KnownWordings(distinct_rows(told)[0]).rows) == 6
     asked = unit(np.random.default_rng(1).normal(size=8))
     np.testing.assert_allclose(
-        KnownWordings.of(told).nearest(asked), KnownWordings(rows).nearest(asked), atol=1e-5
+        KnownWordings(distinct_rows(told)[0]).nearest(asked),
+        KnownWordings(rows).nearest(asked),
+        atol=1e-5,
     )
 
 

@@ -27,7 +27,7 @@ ARM = {
 
 def tiny_demonstrations(rng: np.random.Generator, *, text_dim: int = 1) -> Demonstrations:
     palette = Palette(np.array([(200, 190, 170), (210, 20, 20)], np.float32))
-    texts = np.eye(text_dim)
+    texts = np.eye(text_dim, dtype=np.float32)
     weights = np.zeros((text_dim, 2))
     weights[:, 1] = 1
     grounding = Grounding(np.zeros((6, 2)), texts, weights, weights)
@@ -41,7 +41,7 @@ def tiny_demonstrations(rng: np.random.Generator, *, text_dim: int = 1) -> Demon
     chunks = rng.normal(size=(30, 40)).astype(np.float16).astype(np.float32)
     index = DemonstrationIndex(rows, chunks, np.arange(30))
     head = ControlHead(arrays)
-    known = KnownWordings(np.eye(text_dim, dtype=np.float32))
+    known = KnownWordings(texts)
     return Demonstrations(("front", "wrist"), 64, 10.0, "id", LAYOUT, observer, known, head, index)
 
 

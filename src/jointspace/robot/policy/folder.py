@@ -41,7 +41,6 @@ def save_demonstrations(demonstrations: Demonstrations, folder: Path) -> None:
         "texts": grounding.texts,
         "item": grounding.item,
         "target": grounding.target,
-        "wordings": own.wordings.rows,
         "rows": own.index.rows,
         "chunks": own.index.chunks.astype(np.float16),
         "episodes": own.index.episodes,
@@ -87,7 +86,7 @@ def load_demonstrations(folder: Path) -> Demonstrations:
                 Grounding(arrays["camera"], arrays["texts"], arrays["item"], arrays["target"]),
                 num_cameras=len(stored["cameras"]),
             ),
-            wordings=KnownWordings(arrays["wordings"]),
+            wordings=KnownWordings(arrays["texts"]),
             head=ControlHead(
                 {
                     name.removeprefix(_HEAD): array

@@ -9,7 +9,7 @@ pictures tells where the camera stands.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 
 from jointspace.errors import InputError
 from jointspace.robot.policy.places import quadratic
@@ -47,7 +47,7 @@ class Grounding:
     """
 
     camera: Float64[np.ndarray, "6 2"]
-    texts: Float[np.ndarray, "text dim"]
+    texts: Float32[np.ndarray, "text dim"]
     item: Float64[np.ndarray, "text word"]
     target: Float64[np.ndarray, "text word"]
 
@@ -64,7 +64,7 @@ class Grounding:
 
 
 def fit_grounding(
-    text_rows: Float[np.ndarray, "episode dim"],
+    text_rows: Float32[np.ndarray, "episode dim"],
     counts: Float64[np.ndarray, "episode word"],
     places: Float64[np.ndarray, "episode word 2"],
     *,

@@ -11,8 +11,8 @@ _DECIMALS = 4
 
 
 def distinct_rows(
-    rows: Float[np.ndarray, "episode dim"],
-) -> tuple[Float[np.ndarray, "text dim"], Int[np.ndarray, " episode"]]:
+    rows: Float32[np.ndarray, "episode dim"],
+) -> tuple[Float32[np.ndarray, "text dim"], Int[np.ndarray, " episode"]]:
     """Returns the row of each instruction once, and which of these every episode has.
 
     A text's row differs in its last digits with the texts that it was embedded beside.
@@ -32,7 +32,7 @@ class KnownWordings:
     though its things never came together; what no known row has is left out.
 
     Args:
-        rows: unit rows of instructions, each once.
+        rows: unit rows of instructions, each once; see `distinct_rows`.
 
     Raises:
         InputError: there are none.
@@ -42,11 +42,6 @@ class KnownWordings:
         if not len(rows):
             raise InputError("retrieval policy: there are no instructions; expected at least one")
         self.rows = rows
-
-    @staticmethod
-    def of(rows: Float32[np.ndarray, "episode dim"]) -> "KnownWordings":
-        """Takes the instruction of every demonstration; those that are told again count once."""
-        return KnownWordings(distinct_rows(rows)[0])
 
     def nearest(self, row: Float[np.ndarray, " dim"]) -> Float32[np.ndarray, " dim"]:
         """Returns the nearest row in the plane through the nearest known rows, of length 1.
